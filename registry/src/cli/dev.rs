@@ -1,0 +1,128 @@
+use std::{net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+    time::timeout,
+};
+use tracing::info;
+
+use crate::{app, config::Config, lifecycle};
+
+/// The sample's name in the registry.
+const SAMPLE: &str = "sample";
+
+/// How long the sample's sidecar may take to leave the registry politely.
+const LEAVE: Duration = Duration::from_secs(6);
+
+/// A node, a sample service and its sidecar, until a signal.
+///
+/// # Errors
+/// What could not be started, in one line.
+pub(super) async fn run(config: Config) -> Result<(), String> {
+    let stop = lifecycle::stop_signal().map_err(|error| error.to_string())?;
+    let listener = app::bind(config.listen).await.map_err(|error| error.to_string())?;
+    let registry = listener.local_addr().map_err(|error| error.to_string())?;
+    let sidecar_program = sidecar_program()?;
+    let port = free_port().await?;
+    let mut service = start_sample(port)?;
+    let mut sidecar = Command::new(sidecar_program);
+    sidecar
+        .env("SERVICE_NAME", SAMPLE)
+        .env("SERVICE_HOST", "127.0.0.1")
+        .env("SERVICE_PORT", port.to_string())
+        .env("REGISTRY_URL", format!("http://{registry}"))
+        .env("HEALTH_INTERVAL", "2")
+        .env("SIDECAR_LOG", "info")
+        // Out of reach of a terminal's Ctrl-C: with that and the signal of `leave` it would end at once, registered.
+        .process_group(0)
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    if let Some(token) = &config.auth_token {
+        sidecar.env("REGISTRY_TOKEN", secrecy::ExposeSecret::expose_secret(token));
+    }
+    let mut sidecar = sidecar.spawn().map_err(|error| format!("the sidecar cannot be started: {error}"))?;
+    announce(&registry.to_string(), port, service.id());
+    // Bring the service back when somebody kills it, a little later, so that both can be watched.
+    let keeper = tokio::spawn(async move {
+        loop {
+            let ended = service.wait().await;
+            info!(?ended, "the sample service ended; it is started again in {} s", BACK_AFTER.as_secs());
+            tokio::time::sleep(BACK_AFTER).await;
+            match start_sample(port) {
+                Ok(again) => {
+                    info!(pid = again.id(), "the sample service is back");
+                    service = again;
+                }
+                Err(error) => {
+                    tracing::error!("{error}");
+                    return;
+                }
+            }
+        }
+    });
+    let stop = async {
+        stop.await;
+        leave(&mut sidecar).await;
+    };
+    let ended = app::run(config, listener, stop).await.map_err(|error| error.to_string());
+    keeper.abort();
+    ended
+}
+
+/// How long a killed sample service stays away.
+const BACK_AFTER: Duration = Duration::from_secs(20);
+
+fn start_sample(port: u16) -> Result<Child, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    Command::new(program)
+        .args(["sample", &port.to_string()])
+        // A terminal's Ctrl-C is for this process, which ends the service last.
+        .process_group(0)
+        .kill_on_drop(true)
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("the sample service cannot be started: {error}"))
+}
+
+/// Lets the sidecar deregister.
+async fn leave(sidecar: &mut Child) {
+    if let Some(pid) =
+        sidecar.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw)
+    {
+        // It may have ended in this moment.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    drop(timeout(LEAVE, sidecar.wait()).await);
+}
+
+/// The sidecar that was built beside this program.
+fn sidecar_program() -> Result<PathBuf, String> {
+    let here = std::env::current_exe().map_err(|error| error.to_string())?;
+    let beside = here.with_file_name("sidecar");
+    if beside.is_file() {
+        return Ok(beside);
+    }
+    Err(format!("the sidecar is not at {}; build both with: make run", beside.display()))
+}
+
+async fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|error| error.to_string())?;
+    listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
+}
+
+fn announce(registry: &str, port: u16, pid: Option<u32>) {
+    let pid = pid.map_or_else(String::new, |pid| pid.to_string());
+    println!(
+        "\nThe registry listens at http://{registry}, its data is in ./registry.db.\n\
+         The sample service listens at 127.0.0.1:{port} (process {pid}); its sidecar registers it as '{SAMPLE}'.\n\n\
+         Try:\n  \
+         curl http://{registry}/services\n  \
+         curl http://{registry}/services/{SAMPLE}\n  \
+         curl 'http://{registry}/services/{SAMPLE}?all=true'\n\n\
+         Then stop the sample service and ask again; it comes back after {} s:\n  \
+         kill {pid}\n\n\
+         Ctrl-C ends everything.\n",
+        BACK_AFTER.as_secs(),
+    );
+}

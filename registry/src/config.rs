@@ -1,0 +1,345 @@
+//! Settings: flags and environment variables in, checked values out, or one line that says what to change.
+
+use std::{
+    fmt, fs,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use clap::Args;
+use rand::{Rng, distr::Alphanumeric};
+use registry_wire::Ttl;
+use secrecy::{ExposeSecret, SecretString};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use crate::clock;
+
+/// A setting that cannot be used. One line: which, what it is, what it must be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// The settings as they were given. Each flag has an environment variable of the same meaning.
+#[derive(Args, Clone, Default)]
+pub struct Settings {
+    /// Address and port to listen on [default: 127.0.0.1:8888]
+    #[arg(long, env = "REGISTRY_LISTEN", value_name = "ADDRESS:PORT", global = true)]
+    pub listen: Option<String>,
+    /// Where entries are kept: `sqlite://PATH` for one node, or `postgres://…` [default: `sqlite://registry.db`]
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
+    pub database_url: Option<String>,
+    /// File that holds the database URL
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "PATH", global = true)]
+    pub database_url_file: Option<String>,
+    /// A direct connection for LISTEN, where the database URL goes through a pooler [default: the database URL]
+    #[arg(long, env = "DATABASE_LISTEN_URL", value_name = "URL", hide_env_values = true, global = true)]
+    pub database_listen_url: Option<String>,
+    /// Token that writes need, at least 16 characters
+    #[arg(long, env = "REGISTRY_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true, global = true)]
+    pub auth_token: Option<String>,
+    /// File that holds the token that writes need
+    #[arg(long, env = "REGISTRY_AUTH_TOKEN_FILE", value_name = "PATH", global = true)]
+    pub auth_token_file: Option<String>,
+    /// Token that reads need; without it reads are open
+    #[arg(long, env = "REGISTRY_READ_TOKEN", value_name = "TOKEN", hide_env_values = true, global = true)]
+    pub read_token: Option<String>,
+    /// File that holds the token that reads need
+    #[arg(long, env = "REGISTRY_READ_TOKEN_FILE", value_name = "PATH", global = true)]
+    pub read_token_file: Option<String>,
+    /// true: listen on a non-loopback address although writes need no token
+    #[arg(long, env = "REGISTRY_ALLOW_ANONYMOUS", value_name = "BOOL", global = true)]
+    pub allow_anonymous: Option<String>,
+    /// Name of this node, for people [default: host name and a random suffix]
+    #[arg(long, env = "REGISTRY_NODE_ID", value_name = "NAME", global = true)]
+    pub node_id: Option<String>,
+    /// Lease of a registration that names none, 3 to 3600 seconds [default: 90]
+    #[arg(long, env = "REGISTRY_DEFAULT_TTL", value_name = "SECONDS", global = true)]
+    pub default_ttl: Option<String>,
+    /// How often beats are written and the logs read, 10 to 60000 milliseconds [default: 1000]
+    #[arg(long, env = "REGISTRY_TICK_MS", value_name = "MS", global = true)]
+    pub tick_ms: Option<String>,
+    /// Addresses or networks whose X-Forwarded-For is believed, comma-separated
+    #[arg(long, env = "REGISTRY_TRUSTED_PROXIES", value_name = "LIST", global = true)]
+    pub trusted_proxies: Option<String>,
+    /// error, warn, info, debug or trace; or a list such as info,registry=debug [default: info]
+    #[arg(long, env = "REGISTRY_LOG", value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+    /// text or json [default: text on a terminal, else json]
+    #[arg(long, env = "REGISTRY_LOG_FORMAT", value_name = "FORMAT", global = true)]
+    pub log_format: Option<String>,
+}
+
+/// The settings, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where entries are kept.
+    pub database_url: SecretString,
+    /// A direct connection for LISTEN; the same as `database_url` when missing.
+    pub database_listen_url: Option<SecretString>,
+    /// The token that writes need.
+    pub auth_token: Option<SecretString>,
+    /// The token that reads need.
+    pub read_token: Option<SecretString>,
+    /// This node's name, for people.
+    pub node_id: String,
+    /// The lease of a registration that names none.
+    pub default_ttl: Ttl,
+    /// How often beats are written and the logs read.
+    pub tick: Duration,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// How to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// What to log.
+    pub filter: String,
+    /// One JSON object a line; else text.
+    pub json: bool,
+}
+
+/// An address, or a network in CIDR notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+impl Network {
+    /// Whether the address lies in it. An IPv4 address that is mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (u32::from(network) ^ u32::from(address)).checked_shr(32 - self.prefix).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                (u128::from(network) ^ u128::from(address)).checked_shr(128 - self.prefix).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= longest)?,
+            None => longest,
+        };
+        Some(Self { address, prefix })
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Tokens and URLs with passwords stay out of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+/// Shortest token.
+const TOKEN_MIN: usize = 16;
+
+/// Parts of tokens that were copied from an example.
+const WELL_KNOWN: [&str; 8] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "password",
+    "secret-token",
+    "your-token",
+    "example-token",
+    "0123456789abcdef",
+];
+
+impl Settings {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let listen = self.listen.as_deref().unwrap_or("127.0.0.1:8888");
+        let listen: SocketAddr = listen.parse().map_err(|_| {
+            bad(
+                "REGISTRY_LISTEN",
+                listen,
+                "must be an address and a port of 0 to 65535, such as 127.0.0.1:8888",
+            )
+        })?;
+        let auth_token =
+            token("REGISTRY_AUTH_TOKEN", self.auth_token.as_ref(), self.auth_token_file.as_ref())?;
+        let read_token =
+            token("REGISTRY_READ_TOKEN", self.read_token.as_ref(), self.read_token_file.as_ref())?;
+        let anonymous = match self.allow_anonymous.as_deref() {
+            None | Some("" | "false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(other) => return Err(bad("REGISTRY_ALLOW_ANONYMOUS", other, "must be true or false")),
+        };
+        if auth_token.is_none() && !listen.ip().to_canonical().is_loopback() && !anonymous {
+            return Err(ConfigError(format!(
+                "REGISTRY_LISTEN is {listen}, which others can reach, but there is no write token: set \
+                 REGISTRY_AUTH_TOKEN or REGISTRY_AUTH_TOKEN_FILE, or REGISTRY_ALLOW_ANONYMOUS=true to let anyone write"
+            )));
+        }
+        Ok(Config {
+            listen,
+            database_url: self.database_url()?,
+            database_listen_url: self.database_listen_url()?,
+            auth_token,
+            read_token,
+            node_id: self.node_id.clone().filter(|id| !id.is_empty()).unwrap_or_else(random_node_id),
+            default_ttl: self.default_ttl()?,
+            tick: self.tick()?,
+            trusted_proxies: self.trusted_proxies()?,
+        })
+    }
+
+    fn database_url(&self) -> Result<SecretString, ConfigError> {
+        let url = secret("DATABASE_URL", self.database_url.as_ref(), self.database_url_file.as_ref())?
+            .unwrap_or_else(|| SecretString::from("sqlite://registry.db"));
+        if ["sqlite:", "postgres:", "postgresql:"]
+            .iter()
+            .any(|scheme| url.expose_secret().starts_with(scheme))
+        {
+            return Ok(url);
+        }
+        // The value may hold a password, so it is not shown.
+        Err(ConfigError(
+            "DATABASE_URL must have the form sqlite://PATH or postgres://USER@HOST/DATABASE".into(),
+        ))
+    }
+
+    fn database_listen_url(&self) -> Result<Option<SecretString>, ConfigError> {
+        let url = self.database_listen_url.as_ref().filter(|url| !url.is_empty());
+        if url.is_some_and(|url| !url.starts_with("postgres:") && !url.starts_with("postgresql:")) {
+            return Err(ConfigError(
+                "DATABASE_LISTEN_URL must have the form postgres://USER@HOST/DATABASE".into(),
+            ));
+        }
+        Ok(url.map(|url| SecretString::from(url.as_str())))
+    }
+
+    fn default_ttl(&self) -> Result<Ttl, ConfigError> {
+        let Some(text) = self.default_ttl.as_deref() else {
+            return Ok(Ttl::default());
+        };
+        let ttl = text.parse::<u64>().ok().and_then(|seconds| Ttl::try_from(seconds).ok());
+        ttl.ok_or_else(|| bad("REGISTRY_DEFAULT_TTL", text, "must be 3 to 3600 whole seconds"))
+    }
+
+    fn tick(&self) -> Result<Duration, ConfigError> {
+        let Some(text) = self.tick_ms.as_deref() else {
+            return Ok(Duration::from_secs(1));
+        };
+        let millis = text.parse().ok().filter(|millis| (10..=60_000).contains(millis));
+        millis
+            .map(Duration::from_millis)
+            .ok_or_else(|| bad("REGISTRY_TICK_MS", text, "must be 10 to 60000 whole milliseconds"))
+    }
+
+    fn trusted_proxies(&self) -> Result<Vec<Network>, ConfigError> {
+        let list = self.trusted_proxies.as_deref().unwrap_or_default();
+        list.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(|part| {
+                Network::parse(part).ok_or_else(|| {
+                    bad("REGISTRY_TRUSTED_PROXIES", part, "must be addresses or networks such as 10.0.0.0/8")
+                })
+            })
+            .collect()
+    }
+
+    /// Checks how to log; `terminal`: standard error is one.
+    ///
+    /// # Errors
+    /// A filter or format that does not exist.
+    pub fn logging(&self, terminal: bool) -> Result<Logging, ConfigError> {
+        let filter = self.log.clone().filter(|filter| !filter.is_empty()).unwrap_or_else(|| "info".into());
+        // A bare word that is no level would be taken for a target, and nothing else would be logged.
+        let level = |part: &str| {
+            part.rsplit('=').next().is_some_and(|word| word.trim().parse::<LevelFilter>().is_ok())
+        };
+        if !filter.split(',').all(level) || filter.parse::<Targets>().is_err() {
+            let rule = "must be error, warn, info, debug or trace, or a list such as info,registry=debug";
+            return Err(bad("REGISTRY_LOG", &filter, rule));
+        }
+        let json = match self.log_format.as_deref() {
+            None | Some("") => !terminal,
+            Some("text") => false,
+            Some("json") => true,
+            Some(other) => return Err(bad("REGISTRY_LOG_FORMAT", other, "must be text or json")),
+        };
+        Ok(Logging { filter, json })
+    }
+}
+
+fn bad(name: &str, value: &str, rule: &str) -> ConfigError {
+    let value: String = value.chars().take(80).flat_map(char::escape_debug).collect();
+    ConfigError(format!("{name} {rule}, but is '{value}'"))
+}
+
+/// A secret from a variable or from the file that another variable names.
+fn secret(
+    name: &str,
+    value: Option<&String>,
+    file: Option<&String>,
+) -> Result<Option<SecretString>, ConfigError> {
+    match (value.filter(|value| !value.is_empty()), file.filter(|file| !file.is_empty())) {
+        (Some(_), Some(_)) => {
+            Err(ConfigError(format!("{name} and {name}_FILE are both set; set one of them")))
+        }
+        (Some(value), None) => Ok(Some(value.clone().into())),
+        (None, Some(path)) => {
+            let text = fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("{name}_FILE: '{path}' cannot be read: {error}")))?;
+            let text = text.trim();
+            if text.is_empty() {
+                return Err(ConfigError(format!("{name}_FILE: '{path}' is empty")));
+            }
+            Ok(Some(text.to_owned().into()))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn token(
+    name: &str,
+    value: Option<&String>,
+    file: Option<&String>,
+) -> Result<Option<SecretString>, ConfigError> {
+    let Some(token) = secret(name, value, file)? else {
+        return Ok(None);
+    };
+    let text = token.expose_secret();
+    let rule = |rule: &str| Err(ConfigError(format!("{name} {rule} (make one with: openssl rand -hex 32)")));
+    if text.chars().count() < TOKEN_MIN {
+        return rule("must have at least 16 characters");
+    }
+    if !text.chars().all(|c| c.is_ascii_graphic()) {
+        return rule("must be printable ASCII without spaces");
+    }
+    let lower = text.to_ascii_lowercase();
+    let one_character = text.chars().all(|c| text.starts_with(c));
+    if one_character || WELL_KNOWN.iter().any(|known| lower.contains(known)) {
+        return rule("is a well-known value");
+    }
+    Ok(Some(token))
+}
+
+fn random_node_id() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "node" } else { host.trim() };
+    let suffix: String = clock::rng().sample_iter(&Alphanumeric).take(6).map(char::from).collect();
+    format!("{host}-{}", suffix.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests;

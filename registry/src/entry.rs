@@ -1,0 +1,200 @@
+//! What flows through the pipeline: an entry, and a change of one.
+//!
+//! A leaf that every stage may import, like `clock.rs`: it does nothing and knows nobody.
+
+use std::fmt;
+
+use registry_wire::{
+    Endpoint, HealthPath, InstanceId, Metadata, Output, Reason, ServiceName, Session, Status, Ttl,
+};
+use serde::{Deserialize, Serialize};
+
+/// Names one instance of one service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub instance: InstanceId,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.instance)
+    }
+}
+
+/// The number of an entry in the store: new with every entry, never used again, the same through replacements.
+pub type EntryId = i64;
+
+/// The number of a change: one more than the change before it, the same on all nodes.
+pub type Revision = i64;
+
+/// An entry without its beats: what is stored, logged and fanned out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The service.
+    pub service_name: ServiceName,
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// Where it answers.
+    pub endpoint: Endpoint,
+    /// Where it answers health checks.
+    pub health_endpoint: HealthPath,
+    /// What it says of itself.
+    pub metadata: Metadata,
+    /// The lease.
+    pub ttl_seconds: Ttl,
+    /// The process that registered it.
+    pub session: Option<Session>,
+    /// How its last health check went.
+    pub status: Status,
+    /// The text that came with the last change of status.
+    pub output: Option<Output>,
+    /// The operator's drain: survives registrations, ends by an undrain or with the entry.
+    pub operator_drain: Option<Reason>,
+    /// The session's own drain: ends with the session.
+    pub session_drain: Option<Reason>,
+    /// When this session registered, in Unix seconds of the node that took it. For people.
+    pub registered_at: f64,
+    /// The address that the registration came from.
+    pub observed_address: Option<String>,
+}
+
+impl Record {
+    /// Its name.
+    pub fn key(&self) -> Key {
+        Key { service: self.service_name.clone(), instance: self.instance_id.clone() }
+    }
+
+    /// Listed, but not handed out.
+    pub fn draining(&self) -> bool {
+        self.operator_drain.is_some() || self.session_drain.is_some()
+    }
+
+    /// Why it drains; the operator's reason before the session's.
+    pub fn drain_reason(&self) -> Option<&Reason> {
+        self.operator_drain.as_ref().or(self.session_drain.as_ref())
+    }
+
+    /// Whether traffic may be sent there.
+    pub fn usable(&self) -> bool {
+        self.status.usable() && !self.draining()
+    }
+}
+
+/// An entry as the store holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its number.
+    pub id: EntryId,
+    /// The change that made it what it is.
+    pub revision: Revision,
+    /// What it is.
+    pub record: Record,
+}
+
+/// What a change did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A new entry.
+    Register,
+    /// The same key registered again.
+    Replace,
+    /// A beat brought another status.
+    Status,
+    /// Taken out of rotation.
+    Drain,
+    /// Put back into rotation.
+    Undrain,
+    /// Removed by a client.
+    Deregister,
+    /// Removed because its lease ended.
+    Expire,
+    /// Put back, because a beat was acknowledged while another node removed it.
+    Revive,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Register,
+        Self::Replace,
+        Self::Status,
+        Self::Drain,
+        Self::Undrain,
+        Self::Deregister,
+        Self::Expire,
+        Self::Revive,
+    ];
+
+    /// The word in the log and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Replace => "replace",
+            Self::Status => "status",
+            Self::Drain => "drain",
+            Self::Undrain => "undrain",
+            Self::Deregister => "deregister",
+            Self::Expire => "expire",
+            Self::Revive => "revive",
+        }
+    }
+
+    /// The kind that a word names.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// Whether the entry is gone after it.
+    pub const fn removes(self) -> bool {
+        matches!(self, Self::Deregister | Self::Expire)
+    }
+
+    /// Whether it counts the lease anew, as a beat does. An operator's drain does not: it says nothing of the
+    /// instance.
+    pub const fn beats(self) -> bool {
+        matches!(self, Self::Register | Self::Replace | Self::Status | Self::Revive)
+    }
+}
+
+/// What the change log keeps of a change, besides its columns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Body {
+    /// The entry after the change; before it, where the change removed it.
+    #[serde(flatten)]
+    pub record: Record,
+    /// The session that this change ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_session: Option<Session>,
+    /// Where the change removed the entry: its last beat, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<f64>,
+}
+
+/// A row of the change log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its number.
+    pub revision: Revision,
+    /// The entry that it is about.
+    pub id: EntryId,
+    /// When it was committed, in Unix seconds of the store. For people.
+    pub at: f64,
+    /// What it did.
+    pub kind: Kind,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// Who asked for it: a client's address, or the node.
+    pub actor: Option<String>,
+    /// The entry, and what the change ended.
+    pub body: Body,
+}
+
+impl Change {
+    /// The entry's name.
+    pub fn key(&self) -> Key {
+        self.body.record.key()
+    }
+}

@@ -1,0 +1,78 @@
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{debug, warn};
+
+use super::{Flush, buffer::Buffer};
+use crate::{clock, entry::EntryId};
+
+/// Writes the beats of each tick as one row, empty or not: the row also proves this node's sight.
+pub(super) async fn run(
+    flush: Flush,
+    missing: mpsc::UnboundedSender<Vec<EntryId>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut buffer = Buffer::new();
+    let mut tick = interval(flush.tick);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failed = false;
+    loop {
+        let last = tokio::select! {
+            _ = tick.tick() => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        if !flush.leases.sighting(clock::now()).loaded {
+            // The tables may not be there yet.
+            if last {
+                return;
+            }
+            continue;
+        }
+        let ok = write(&flush, &mut buffer, &missing).await;
+        if failed && ok {
+            warn!("beats are written again");
+        }
+        failed = !ok;
+        if last {
+            return;
+        }
+    }
+}
+
+/// Returns whether the beats are in the store.
+async fn write(flush: &Flush, buffer: &mut Buffer, missing: &mpsc::UnboundedSender<Vec<EntryId>>) -> bool {
+    let fresh = flush.leases.take_beats();
+    let mut fresh = fresh.as_slice();
+    loop {
+        // Before the row is written: what this node sees after reading it back reaches up to here.
+        let before = clock::now();
+        let (seq, ids) = buffer.batch(fresh);
+        let outcome = flush.store.write_beats(flush.writer, seq, ids).await;
+        flush.metrics.store_call("beats", outcome.is_ok());
+        match outcome {
+            Ok(written) if written.repeated => {
+                buffer.repeated();
+                fresh = &[];
+            }
+            Ok(written) => {
+                let mut ids = buffer.written();
+                flush.metrics.beats_written(ids.len());
+                flush.own_row.send_replace((seq, before));
+                // A beat whose row is gone stays unwritten until it is known why.
+                ids.retain(|id| !written.missing.contains(id));
+                flush.leases.beats_written(&ids);
+                if !written.missing.is_empty() {
+                    debug!(count = written.missing.len(), "beats of entries without a row");
+                    // The receiver ends with the process.
+                    drop(missing.send(written.missing));
+                }
+                return true;
+            }
+            Err(error) => {
+                warn!(%error, beats = ids.len(), "beats could not be written; they are kept and written with the next");
+                return false;
+            }
+        }
+    }
+}

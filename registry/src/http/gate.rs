@@ -1,0 +1,67 @@
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, header};
+use registry_wire::{Problem, ProblemType, limits};
+
+use super::{Failure, Node, auth, caller::Peer};
+use crate::{
+    clock,
+    metrics::{Ending, Operation},
+};
+
+/// Stands before every route: the size of the head, who may call, and the count of every answer.
+pub(super) async fn gate(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let begun = clock::now();
+    let operation = operation(request.method(), request.uri().path());
+    let mut response = match admit(&node, &request) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    };
+    if let Some(operation) = operation {
+        let ending = Ending::of_status(response.status().as_u16());
+        node.metrics.operation(operation, ending, clock::now().since(begun));
+    }
+    if node.stopping() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn admit(node: &Arc<Node>, request: &Request) -> Result<(), Failure> {
+    let headers = request.headers();
+    // Request line: method, path and query, version and separators; each field: name, value and separators.
+    let line = request.method().as_str().len() + request.uri().to_string().len() + 12;
+    let head =
+        line + headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    if head > limits::HEAD_MAX {
+        let detail = format!("The request line and headers must have at most {} bytes.", limits::HEAD_MAX);
+        return Err(Problem::new(ProblemType::HeadTooLarge, detail).into());
+    }
+    let peer =
+        request.extensions().get::<Peer>().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
+    auth::authorize(node, request.method(), request.uri().path(), headers, peer)
+}
+
+/// The operation that a call is, by the names of existing dashboards; `None`: it is none of them.
+fn operation(method: &Method, path: &str) -> Option<Operation> {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let parts = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next());
+    let instance = matches!(parts, (Some("services"), Some(_), Some("instances"), Some(_), ..));
+    match (method.as_str(), parts) {
+        ("PUT", (.., None, _)) if instance => Some(Operation::Register),
+        ("PUT", (.., Some("heartbeat"), None)) if instance => Some(Operation::Heartbeat),
+        ("DELETE", (.., None, _)) if instance => Some(Operation::Deregister),
+        ("GET" | "HEAD", (.., None, _)) if instance => Some(Operation::Get),
+        ("GET" | "HEAD", (Some("services"), Some(_), None, ..)) => Some(Operation::Get),
+        ("GET" | "HEAD", (Some("services" | "instances"), None, ..)) => Some(Operation::List),
+        ("POST", (Some("register"), None, ..)) => Some(Operation::Register),
+        ("POST", (Some("heartbeat"), None, ..)) => Some(Operation::Heartbeat),
+        ("DELETE", (Some("deregister"), Some(_), None, ..)) => Some(Operation::Deregister),
+        _ => None,
+    }
+}

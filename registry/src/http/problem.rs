@@ -1,0 +1,89 @@
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use registry_wire::{BodyError, FieldError, Problem, ProblemType, problem};
+
+use crate::{entry::Key, lease::Refusal};
+
+/// Seconds after which to come back when this node cannot say: about the time that another look takes.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub struct Failure(pub(super) Box<Problem>);
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl Failure {
+    /// This node does not know; `why` begins like "this node …".
+    pub(super) fn unavailable(why: &str) -> Self {
+        let detail = format!("Cannot say: {why}. Try again, or ask another node.");
+        Problem::new(ProblemType::Unavailable, detail).retry_after(RETRY_AFTER_SECONDS).into()
+    }
+
+    /// A call about one instance was refused.
+    pub(super) fn refused(refusal: &Refusal, key: &Key) -> Self {
+        match refusal {
+            Refusal::Unknown => {
+                let detail =
+                    format!("Instance '{}' of service '{}' is not registered.", key.instance, key.service);
+                Problem::new(ProblemType::UnknownInstance, detail).into()
+            }
+            Refusal::Superseded => {
+                let detail = format!(
+                    "This session of instance '{}' of service '{}' has ended: a later process took its place, or it \
+                     was deregistered.",
+                    key.instance, key.service
+                );
+                Problem::new(ProblemType::Superseded, detail).into()
+            }
+            Refusal::Unavailable(why) => Self::unavailable(why),
+            Refusal::Overloaded => {
+                let detail = "More registrations arrive than the store takes. Try again a little later.";
+                Problem::new(ProblemType::Overloaded, detail).retry_after(RETRY_AFTER_SECONDS).into()
+            }
+        }
+    }
+}
+
+impl From<FieldError> for Failure {
+    fn from(error: FieldError) -> Self {
+        Problem::new(ProblemType::Invalid, sentence(&error)).field(error.field()).into()
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Invalid(error) => error.into(),
+            BodyError::Malformed(error) => {
+                Problem::new(ProblemType::Malformed, sentence(&error)).field(error.field()).into()
+            }
+        }
+    }
+}
+
+fn sentence(error: &FieldError) -> String {
+    format!("'{}' {}.", error.field(), error.rule())
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status =
+            http::StatusCode::from_u16(self.0.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+        if let Some(seconds) = self.0.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.0.is(ProblemType::Unauthorized) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

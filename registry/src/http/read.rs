@@ -1,0 +1,311 @@
+//! Reads, answered from the view alone.
+
+use std::{fmt::Write, ops::ControlFlow, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode, header};
+use registry_wire::{FieldError, InstanceId, Problem, ProblemType, ServiceName, Status, limits};
+
+use super::{
+    Failure, Node,
+    query::{Query, ServicePath},
+};
+use crate::{
+    clock::{self, Sighting},
+    entry::Key,
+    view::{Entry, Service, write_instance, write_service},
+};
+
+/// What one read sees: taken once, so that its answer agrees with itself.
+struct Seen {
+    sighting: Sighting,
+    unix_now: f64,
+}
+
+impl Seen {
+    /// Refuses what cannot be answered: nothing was loaded yet, or what is known is older than the caller accepts.
+    fn new(node: &Node, headers: &HeaderMap) -> Result<Self, Failure> {
+        let sighting = node.leases.sighting(clock::now());
+        if !sighting.loaded {
+            return Err(Failure::unavailable("this node has not loaded its entries yet"));
+        }
+        if max_age(headers).is_some_and(|max| sighting.age() > max) {
+            return Err(Failure::unavailable("what this node knows is older than the request accepts"));
+        }
+        Ok(Self { sighting, unix_now: clock::unix_now(sighting.now) })
+    }
+
+    /// Puts `Age` (RFC 9111 section 5.1) on an answer from the view.
+    fn aged(&self, response: impl IntoResponse) -> Response {
+        let mut response = response.into_response();
+        response.headers_mut().insert(header::AGE, self.sighting.age().as_secs().into());
+        response
+    }
+
+    fn json(&self, body: String) -> Response {
+        self.aged((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body))
+    }
+
+    /// A 404, which only a node that sees may give.
+    fn not_there(&self, problem: Problem) -> Response {
+        if self.sighting.blind {
+            return Failure::unavailable("this node cannot reach its store").into_response();
+        }
+        self.aged(Failure::from(problem))
+    }
+}
+
+/// `Cache-Control: max-age=N` of a request (RFC 9111 section 5.2.1.1). `max-age=0` and `no-cache`, which a browser's
+/// reload sends, would ask for what no node can give, and are passed over.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let directives = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    directives
+        .flat_map(|value| value.split(','))
+        .filter_map(|directive| {
+            let (name, seconds) = directive.trim().split_once('=')?;
+            let seconds: u64 = seconds.trim().trim_matches('"').parse().ok()?;
+            (name.trim().eq_ignore_ascii_case("max-age") && seconds >= 1)
+                .then(|| Duration::from_secs(seconds))
+        })
+        .min()
+}
+
+pub(super) async fn services(
+    State(node): State<Arc<Node>>,
+    headers: HeaderMap,
+    query: Query,
+) -> Result<Response, Failure> {
+    let limit = query.limit(usize::MAX, usize::MAX)?;
+    let after = query.parse::<ServiceName>("after")?;
+    let seen = Seen::new(&node, &headers)?;
+    never_empty_for_our_sake(&node, &seen)?;
+    let names = node.view.names(&seen.sighting, after.as_ref(), limit);
+    let mut body = String::from("[");
+    for name in &names {
+        let comma = if body.len() > 1 { "," } else { "" };
+        // A service name holds nothing that JSON would escape.
+        write!(body, "{comma}\"{name}\"").expect("writing to a string does not fail");
+    }
+    body.push(']');
+    Ok(seen.json(body))
+}
+
+/// A list that is empty because this node cannot see is not an answer.
+fn never_empty_for_our_sake(node: &Node, seen: &Seen) -> Result<(), Failure> {
+    if seen.sighting.blind && node.view.is_empty() {
+        return Err(Failure::unavailable("this node cannot reach its store and knows no entry"));
+    }
+    Ok(())
+}
+
+pub(super) async fn service(
+    State(node): State<Arc<Node>>,
+    ServicePath(name): ServicePath,
+    headers: HeaderMap,
+    query: Query,
+) -> Result<Response, Failure> {
+    let all = query.flag("all")?;
+    let seen = Seen::new(&node, &headers)?;
+    let service = node.view.service(&name);
+    if let Some(service) = &service {
+        let picked = service.pick(&seen.sighting, &mut clock::rng());
+        if picked.is_some() || all && service.listed(&seen.sighting).next().is_some() {
+            let mut body = String::new();
+            write_service(&mut body, service, picked, all, &seen.sighting, seen.unix_now);
+            return Ok(seen.json(body));
+        }
+    }
+    Ok(seen.not_there(why_not(&node, &seen, &name, service.as_deref())))
+}
+
+/// Why a service has nothing to hand out.
+fn why_not(node: &Node, seen: &Seen, name: &ServiceName, service: Option<&Service>) -> Problem {
+    let listed: Vec<&Entry> =
+        service.map_or_else(Vec::new, |service| service.listed(&seen.sighting).collect());
+    if !listed.is_empty() {
+        let draining = listed.iter().filter(|entry| entry.record.draining()).count();
+        let detail = format!(
+            "Service '{name}' has {} instance(s), but none is usable: {draining} draining, {} critical. \
+             '?all=true' lists them.",
+            listed.len(),
+            listed.len() - draining,
+        );
+        return Problem::new(ProblemType::NoUsableInstance, detail);
+    }
+    // An entry whose lease has ended and which is not removed yet went later than any that was removed.
+    let ended =
+        service.and_then(|service| service.entries().iter().max_by_key(|entry| entry.last_seen.get()));
+    let last = match ended {
+        Some(entry) => Some((entry.record.instance_id.clone(), expired(entry, seen))),
+        None => node.view.last_gone(name, seen.unix_now).map(|(instance, gone)| {
+            (instance, Past { state: gone.state, last_seen: gone.last_seen, reason: gone.reason })
+        }),
+    };
+    match last {
+        None => Problem::new(
+            ProblemType::UnknownService,
+            format!("Service '{name}' is not registered, and no instance of it went in the last 24 hours."),
+        ),
+        Some((instance, past)) => past.describe(
+            ProblemType::UnknownService,
+            &format!("Service '{name}' is not registered. Its last instance '{instance}' went"),
+            seen,
+        ),
+    }
+}
+
+/// What became of an instance that is gone.
+struct Past {
+    state: &'static str,
+    last_seen: Option<f64>,
+    reason: String,
+}
+
+fn expired(entry: &Entry, seen: &Seen) -> Past {
+    Past {
+        state: "expired",
+        last_seen: Some(clock::unix_at(entry.last_seen.get(), seen.sighting.now, seen.unix_now)),
+        reason: format!("no heartbeat for {} s", entry.record.ttl_seconds.seconds()),
+    }
+}
+
+impl Past {
+    fn describe(self, kind: ProblemType, begin: &str, seen: &Seen) -> Problem {
+        let when = self.last_seen.map_or_else(String::new, |last| {
+            format!("; it was last seen {:.0} s ago", (seen.unix_now - last).max(0.0))
+        });
+        let mut problem = Problem::new(kind, format!("{begin}: {}{when}.", self.reason));
+        problem.state = Some(self.state.into());
+        problem.last_seen = self.last_seen;
+        problem.reason = Some(self.reason);
+        problem
+    }
+}
+
+pub(super) async fn instance(
+    State(node): State<Arc<Node>>,
+    key: Key,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let seen = Seen::new(&node, &headers)?;
+    let entry = node.view.entry(&key);
+    let past = match &entry {
+        Some(entry) if !entry.ended(&seen.sighting) => {
+            let mut body = String::new();
+            write_instance(&mut body, entry, &seen.sighting, seen.unix_now);
+            return Ok(seen.json(body));
+        }
+        Some(entry) => Some(expired(entry, &seen)),
+        None => node.view.gone(&key, seen.unix_now).map(|gone| Past {
+            state: gone.state,
+            last_seen: gone.last_seen,
+            reason: gone.reason,
+        }),
+    };
+    let begin = format!("Instance '{}' of service '{}' is not registered", key.instance, key.service);
+    Ok(seen.not_there(match past {
+        None => Problem::new(ProblemType::UnknownInstance, format!("{begin}.")),
+        Some(past) => past.describe(ProblemType::UnknownInstance, &begin, &seen),
+    }))
+}
+
+/// What `GET /instances` lists.
+struct Filter {
+    service: Option<ServiceName>,
+    status: Option<Status>,
+    metadata: Vec<(String, String)>,
+    after: Option<Key>,
+    limit: usize,
+}
+
+impl Filter {
+    fn parse(query: &Query) -> Result<Self, FieldError> {
+        let after = query.get("after")?.map(|cursor| {
+            let parts = cursor.split_once('/').and_then(|(service, instance)| {
+                Some(Key { service: service.parse().ok()?, instance: instance.parse::<InstanceId>().ok()? })
+            });
+            parts.ok_or_else(|| FieldError::new("after", "must be the 'next' of an earlier page"))
+        });
+        Ok(Self {
+            service: query.parse("service")?,
+            status: query.parse("status")?,
+            metadata: query
+                .prefixed("meta.")
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
+            after: after.transpose()?,
+            limit: query.limit(limits::PAGE_DEFAULT, limits::PAGE_MAX)?,
+        })
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        self.status.is_none_or(|status| status == entry.record.status)
+            && self.metadata.iter().all(|(key, value)| entry.record.metadata.get(key) == Some(value))
+    }
+}
+
+pub(super) async fn instances(
+    State(node): State<Arc<Node>>,
+    headers: HeaderMap,
+    query: Query,
+) -> Result<Response, Failure> {
+    let filter = Filter::parse(&query)?;
+    let seen = Seen::new(&node, &headers)?;
+    never_empty_for_our_sake(&node, &seen)?;
+    let mut page = Page { body: String::from("{\"instances\":["), listed: 0, last: None, more: false };
+    if let Some(name) = &filter.service {
+        if let Some(service) = node.view.service(name) {
+            let _: ControlFlow<()> = page.add(&service, &filter, &seen);
+        }
+    } else {
+        // The service of the cursor may have further instances after it.
+        if let Some(service) = filter.after.as_ref().and_then(|after| node.view.service(&after.service)) {
+            let _: ControlFlow<()> = page.add(&service, &filter, &seen);
+        }
+        let after = filter.after.as_ref().map(|after| &after.service);
+        if !page.more {
+            node.view.each_service(after, |service| page.add(service, &filter, &seen).is_continue());
+        }
+    }
+    page.body.push_str("],\"next\":");
+    match page.last.filter(|_| page.more) {
+        // Names hold nothing that JSON would escape.
+        Some(key) => write!(page.body, "\"{key}\"").expect("writing to a string does not fail"),
+        None => page.body.push_str("null"),
+    }
+    page.body.push('}');
+    Ok(seen.json(page.body))
+}
+
+/// A page of instances, being written.
+struct Page {
+    body: String,
+    listed: usize,
+    last: Option<Key>,
+    more: bool,
+}
+
+impl Page {
+    fn add(&mut self, service: &Service, filter: &Filter, seen: &Seen) -> ControlFlow<()> {
+        for entry in service.listed(&seen.sighting).filter(|entry| filter.takes(entry)) {
+            let key = entry.record.key();
+            if filter.after.as_ref().is_some_and(|after| key <= *after) {
+                continue;
+            }
+            if self.listed == filter.limit {
+                self.more = true;
+                return ControlFlow::Break(());
+            }
+            if self.listed > 0 {
+                self.body.push(',');
+            }
+            write_instance(&mut self.body, entry, &seen.sighting, seen.unix_now);
+            self.listed += 1;
+            self.last = Some(key);
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,168 @@
+//! The truth: entries, leases, the change log and the beat log, in Postgres or in SQLite.
+//!
+//! In: batches of mutations and beats from `flush`, cursors from `fanout`.
+//! Owns: the tables, the revision, every SQL statement, the deadline of every call.
+//! Out: committed changes with gapless revisions, and the logs for every node to read.
+
+mod batch;
+mod calls;
+mod postgres;
+mod rows;
+mod sqlite;
+mod url;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use registry_wire::Session;
+
+pub use url::{StoreUrl, UrlError};
+
+use crate::entry::{Body, Change, EntryId, Kind, Revision, Stored};
+
+/// How long one call may take, waiting for a connection included. Loading everything at start has a deadline of its
+/// own for each slice that it reads.
+pub const CALL_DEADLINE: Duration = Duration::from_millis(600);
+
+/// How long a session that has ended is remembered.
+pub const ENDED_SESSION_MEMORY: Duration = Duration::from_hours(1);
+
+/// How long a removed entry is remembered, for the answer that says why it is gone.
+pub const GONE_MEMORY: Duration = Duration::from_hours(24);
+
+/// How many removed entries are remembered.
+pub const GONE_MAX: usize = 10_000;
+
+/// How long a writer of beats is remembered after its last row.
+pub const WRITER_MEMORY: Duration = Duration::from_hours(1);
+
+/// A process run of a node, as the beat log knows it: a random number, never the node's name.
+pub type Writer = i64;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Out of reach, too slow, locked, full or read-only: may work again later. What the call wrote may have been
+    /// committed all the same.
+    #[error("the store is out of reach: {0}")]
+    Unavailable(String),
+    /// Will not work again without a person: a second process on a SQLite file, migrations that were changed, a
+    /// file or directory that cannot be opened or written.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// A change of one entry that is to be committed, decided on what [`Store::read`] showed.
+#[derive(Clone, Debug)]
+pub struct Mutation {
+    /// What it does.
+    pub kind: Kind,
+    /// The entry after it (before it, where it removes), the session that it ends, the last beat of a removed entry.
+    pub body: Body,
+    /// The revision of the entry that the decision was made on; `None`: there was no entry.
+    pub expected: Option<Revision>,
+    /// The session that the call named: it must not have ended by the time of the commit.
+    pub named_session: Option<Session>,
+    /// For [`Kind::Expire`] alone: the beat count that [`Store::note_beats`] gave when the lease ended.
+    pub noted_beat: Option<i64>,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// Who asked for it.
+    pub actor: Option<String>,
+}
+
+/// What became of a batch of mutations.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Committed {
+    /// All of it is in the store, but for expiries whose instance has beaten since: a change or `None` for each
+    /// mutation, in the order given.
+    Done(Vec<Option<Change>>),
+    /// Nothing was written: the mutations at these places were decided on an entry that has changed since, or name a
+    /// session that has ended since.
+    Conflict(Vec<usize>),
+}
+
+/// What the store knows of a key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// The entry, if there is one.
+    pub entry: Option<Stored>,
+    /// The sessions of this key that have ended within [`ENDED_SESSION_MEMORY`].
+    pub ended_sessions: Vec<Session>,
+}
+
+/// An entry as it is loaded at start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedEntry {
+    /// The entry.
+    pub stored: Stored,
+    /// How long ago its last beat was written, by the store's clock; never negative.
+    pub since_beat: Duration,
+    /// Its ended sessions, as [`Standing::ended_sessions`].
+    pub ended_sessions: Vec<Session>,
+}
+
+/// Everything that a node needs at start, read in one snapshot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// The last revision: the cursor into the change log from which to go on.
+    pub head: Revision,
+    /// Every entry.
+    pub entries: Vec<LoadedEntry>,
+    /// The removals of the last [`GONE_MEMORY`], oldest first, [`GONE_MAX`] at most.
+    pub gone: Vec<Change>,
+    /// The last row of each writer: the cursors into the beat log.
+    pub cursors: BTreeMap<Writer, i64>,
+}
+
+/// What became of a batch of beats.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BeatsWritten {
+    /// The row of this number was there already, from a call whose end was not known: *its* beats are in the store,
+    /// the ones of this call are not.
+    pub repeated: bool,
+    /// The ids that have no lease row any more.
+    pub missing: Vec<EntryId>,
+}
+
+/// A row of the beat log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeatRow {
+    /// Who wrote it.
+    pub writer: Writer,
+    /// Its number: one more than this writer's row before it, from 1.
+    pub seq: i64,
+    /// The entries that beat.
+    pub ids: Vec<EntryId>,
+}
+
+/// What [`Store::trim`] leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Rows of this writer's beats: a node that was away for longer resyncs whole.
+    pub beats: u32,
+    /// Changes: likewise, and the history that people see.
+    pub changes: u32,
+}
+
+impl Default for Keep {
+    /// 900 rows of beats (a quarter of an hour at a tick of 1 s), 1,000,000 changes.
+    fn default() -> Self {
+        Self { beats: 900, changes: 1_000_000 }
+    }
+}
+
+/// The store, whichever it is.
+#[derive(Debug)]
+pub enum Store {
+    /// Shared by all nodes.
+    Postgres(postgres::Postgres),
+    /// This process's own file.
+    Sqlite(sqlite::Sqlite),
+}
+
+impl Store {
+    /// Whether other nodes may write to it as well.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+}

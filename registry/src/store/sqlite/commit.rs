@@ -1,0 +1,223 @@
+//! What writes.
+
+use sqlx::{Connection, SqliteConnection};
+
+use super::{Keep, StoreError, Written, error};
+use crate::{
+    entry::{EntryId, Kind, Revision},
+    store::{BeatsWritten, ENDED_SESSION_MEMORY, Mutation},
+};
+
+/// Rows that one statement of [`trim`] removes at most.
+const TRIM_ROWS: i64 = 5_000;
+
+/// What is decided on of a mutation; the rest goes to SQL as JSON.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    kind: Kind,
+    expected: Option<Revision>,
+    noted_beat: Option<i64>,
+}
+
+impl From<&Mutation> for Plan {
+    fn from(mutation: &Mutation) -> Self {
+        Self { kind: mutation.kind, expected: mutation.expected, noted_beat: mutation.noted_beat }
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Written(Vec<Written>),
+    Conflict(Vec<usize>),
+}
+
+/// What is there at a mutation's key.
+#[derive(sqlx::FromRow)]
+struct Found {
+    id: Option<EntryId>,
+    revision: Option<Revision>,
+    beat: Option<i64>,
+    ended: bool,
+}
+
+/// Where a batch begins.
+#[derive(sqlx::FromRow)]
+struct Base {
+    revision: Revision,
+    last_id: EntryId,
+    tag: i64,
+    at: f64,
+}
+
+pub(super) async fn commit(
+    connection: &mut SqliteConnection,
+    items: Vec<String>,
+    plans: Vec<Plan>,
+) -> Result<Outcome, StoreError> {
+    write(connection, items, plans).await.map_err(|error| error::store(&error))
+}
+
+async fn write(
+    connection: &mut SqliteConnection,
+    items: Vec<String>,
+    plans: Vec<Plan>,
+) -> Result<Outcome, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let found: Vec<Found> = sqlx::query_as(
+        "SELECT i.id, i.revision, l.beat, EXISTS (SELECT 1 FROM ended_sessions e \
+            WHERE e.service = b.value->>'$.body.service_name' AND e.instance = b.value->>'$.body.instance_id' \
+              AND e.session = b.value->>'$.named' AND e.at > unixepoch('subsec') - ?2) AS ended \
+         FROM json_each(?1) b \
+         LEFT JOIN instances i ON i.service = b.value->>'$.body.service_name' \
+            AND i.instance = b.value->>'$.body.instance_id' \
+         LEFT JOIN leases l ON l.id = i.id ORDER BY b.key",
+    )
+    .bind(format!("[{}]", items.join(",")))
+    .bind(ENDED_SESSION_MEMORY.as_secs_f64())
+    .fetch_all(&mut *transaction)
+    .await?;
+
+    let conflicts: Vec<usize> = plans
+        .iter()
+        .zip(&found)
+        .enumerate()
+        .filter(|(_, (plan, found))| plan.expected != found.revision || found.ended)
+        .map(|(place, _)| place)
+        .collect();
+    if !conflicts.is_empty() {
+        return Ok(Outcome::Conflict(conflicts));
+    }
+
+    // The second select heals a file whose head row was removed by hand.
+    let base: Base = sqlx::query_as(
+        "SELECT coalesce((SELECT revision FROM head), (SELECT max(revision) FROM changes), 0) AS revision, \
+            coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'instances'), 0) AS last_id, \
+            random() AS tag, unixepoch('subsec') AS at",
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+
+    let (mut written, mut rows) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    let (mut head, mut last_id) = (base.revision, base.last_id);
+    for (place, ((item, plan), found)) in items.iter().zip(&plans).zip(&found).enumerate() {
+        if plan.kind == Kind::Expire && found.beat != plan.noted_beat {
+            continue;
+        }
+        head += 1;
+        let id = found.id.unwrap_or_else(|| {
+            last_id += 1;
+            last_id
+        });
+        rows.push(format!(r#"{{"id":{id},"revision":{head},"item":{item}}}"#));
+        written.push(Written { place, revision: head, id, at: base.at });
+    }
+    if !written.is_empty() {
+        let rows = format!("[{}]", rows.join(","));
+        for statement in WRITES {
+            sqlx::query(statement)
+                .bind(&rows)
+                .bind(base.at)
+                .bind(base.tag)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        sqlx::query(
+            "INSERT INTO head (one, revision) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET revision = ?1",
+        )
+        .bind(head)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(Outcome::Written(written))
+}
+
+/// Of ?1 the rows, ?2 the time, ?3 the tag, each takes what it needs.
+const WRITES: [&str; 6] = [
+    "DELETE FROM leases WHERE id IN \
+        (SELECT r.value->>'$.id' FROM json_each(?1) r WHERE r.value->>'$.item.removes')",
+    "DELETE FROM instances WHERE id IN \
+        (SELECT r.value->>'$.id' FROM json_each(?1) r WHERE r.value->>'$.item.removes')",
+    "INSERT INTO instances (id, service, instance, endpoint, health_endpoint, metadata, ttl, session, status, output, \
+        operator_drain, session_drain, registered_at, observed_address, revision) \
+     SELECT r.value->>'$.id', b.value->>'$.service_name', b.value->>'$.instance_id', b.value->>'$.endpoint', \
+        b.value->>'$.health_endpoint', b.value->'$.metadata', b.value->>'$.ttl_seconds', b.value->>'$.session', \
+        b.value->>'$.status', b.value->>'$.output', b.value->>'$.operator_drain', b.value->>'$.session_drain', \
+        b.value->>'$.registered_at', b.value->>'$.observed_address', r.value->>'$.revision' \
+     FROM json_each(?1) r, json_each(r.value, '$.item') b \
+     WHERE b.key = 'body' AND NOT r.value->>'$.item.removes' \
+     ON CONFLICT (service, instance) DO UPDATE SET endpoint = excluded.endpoint, \
+        health_endpoint = excluded.health_endpoint, metadata = excluded.metadata, ttl = excluded.ttl, \
+        session = excluded.session, status = excluded.status, output = excluded.output, \
+        operator_drain = excluded.operator_drain, session_drain = excluded.session_drain, \
+        registered_at = excluded.registered_at, observed_address = excluded.observed_address, \
+        revision = excluded.revision",
+    "INSERT INTO leases (id, beat, beat_at) SELECT r.value->>'$.id', 1, ?2 FROM json_each(?1) r \
+     WHERE r.value->>'$.item.beats' \
+     ON CONFLICT (id) DO UPDATE SET beat = beat + 1, beat_at = excluded.beat_at",
+    "INSERT INTO changes (revision, tag, at, kind, service, instance, entry_id, reason, actor, body) \
+     SELECT r.value->>'$.revision', ?3, ?2, r.value->>'$.item.kind', r.value->>'$.item.body.service_name', \
+        r.value->>'$.item.body.instance_id', r.value->>'$.id', r.value->>'$.item.reason', r.value->>'$.item.actor', \
+        r.value->'$.item.body' \
+     FROM json_each(?1) r",
+    "INSERT INTO ended_sessions (service, instance, session, at) \
+     SELECT r.value->>'$.item.body.service_name', r.value->>'$.item.body.instance_id', \
+        r.value->>'$.item.body.ended_session', ?2 \
+     FROM json_each(?1) r WHERE r.value->>'$.item.body.ended_session' IS NOT NULL \
+     ON CONFLICT (service, instance, session) DO UPDATE SET at = excluded.at",
+];
+
+pub(super) async fn beats(
+    connection: &mut SqliteConnection,
+    ids: String,
+    count: usize,
+) -> Result<BeatsWritten, StoreError> {
+    let write = async {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let updated = sqlx::query(
+            "UPDATE leases SET beat = beat + 1, beat_at = unixepoch('subsec') \
+             WHERE id IN (SELECT value FROM json_each(?1))",
+        )
+        .bind(&ids)
+        .execute(&mut *transaction)
+        .await?;
+        let missing = if usize::try_from(updated.rows_affected()).is_ok_and(|updated| updated == count) {
+            Vec::new()
+        } else {
+            sqlx::query_scalar(
+                "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT id FROM leases) ORDER BY value",
+            )
+            .bind(&ids)
+            .fetch_all(&mut *transaction)
+            .await?
+        };
+        transaction.commit().await?;
+        Ok(BeatsWritten { repeated: false, missing })
+    };
+    write.await.map_err(|error| error::store(&error))
+}
+
+pub(super) async fn trim(connection: &mut SqliteConnection, keep: Keep) -> Result<u64, StoreError> {
+    let write = async {
+        let changes = sqlx::query(
+            "DELETE FROM changes WHERE revision IN (SELECT revision FROM changes \
+                WHERE revision <= (SELECT revision FROM head) - ?1 ORDER BY revision LIMIT ?2)",
+        )
+        .bind(i64::from(keep.changes))
+        .bind(TRIM_ROWS)
+        .execute(&mut *connection)
+        .await?;
+        let sessions = sqlx::query(
+            "DELETE FROM ended_sessions WHERE (service, instance, session) IN \
+                (SELECT service, instance, session FROM ended_sessions WHERE at < unixepoch('subsec') - ?1 \
+                 ORDER BY at LIMIT ?2)",
+        )
+        .bind(ENDED_SESSION_MEMORY.as_secs_f64())
+        .bind(TRIM_ROWS)
+        .execute(&mut *connection)
+        .await?;
+        Ok(changes.rows_affected() + sessions.rows_affected())
+    };
+    write.await.map_err(|error| error::store(&error))
+}

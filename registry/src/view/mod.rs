@@ -1,0 +1,183 @@
+//! What readers see: an immutable snapshot of each service, rebuilt when its membership changes, with the beats as
+//! atomics beside it.
+//!
+//! In: changes from `fanout`, already in order of revision for each key.
+//! Owns: the services and their instances, and what is remembered of those that are gone.
+//! Out: answers for `http`, from memory: a read never waits for the store, nor long for a writer.
+
+mod gone;
+mod render;
+mod service;
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use parking_lot::RwLock;
+use registry_wire::{InstanceId, ServiceName};
+
+pub use self::{
+    gone::{Gone, GoneInstance},
+    render::{write_instance, write_service},
+    service::{Entry, Service},
+};
+use crate::{
+    clock::Sighting,
+    entry::{Key, Revision},
+};
+
+/// Names read in one hold of the lock, so that a list of a million names keeps no writer waiting.
+const NAMES_PER_LOCK: usize = 1000;
+
+/// The view of one node.
+#[derive(Debug, Default)]
+pub struct View {
+    services: RwLock<BTreeMap<ServiceName, Arc<Service>>>,
+    gone: RwLock<Gone>,
+}
+
+/// What one key becomes.
+#[derive(Debug)]
+pub enum Update {
+    /// The key holds this entry.
+    Put(Arc<Entry>),
+    /// The key holds nothing; what is remembered of it.
+    Remove(Key, GoneInstance),
+}
+
+impl Update {
+    fn key(&self) -> Key {
+        match self {
+            Self::Put(entry) => entry.record.key(),
+            Self::Remove(key, _) => key.clone(),
+        }
+    }
+}
+
+impl View {
+    /// Applies updates; each service is rebuilt once, however many of its keys are among them. One caller at a time
+    /// (`fanout`), or updates are lost.
+    pub fn apply(&self, updates: Vec<Update>) {
+        let mut by_service: BTreeMap<ServiceName, Vec<Update>> = BTreeMap::new();
+        for update in updates {
+            by_service.entry(update.key().service).or_default().push(update);
+        }
+        for (name, updates) in by_service {
+            let mut service = self.service(&name).map_or_else(Vec::new, |service| service.entries().to_vec());
+            for update in updates {
+                self.update(&mut service, update);
+            }
+            let mut services = self.services.write();
+            if service.is_empty() {
+                services.remove(&name);
+            } else {
+                services.insert(name.clone(), Arc::new(Service::new(name, service)));
+            }
+        }
+    }
+
+    fn update(&self, service: &mut Vec<Arc<Entry>>, update: Update) {
+        let instance = match &update {
+            Update::Put(entry) => &entry.record.instance_id,
+            Update::Remove(key, _) => &key.instance,
+        };
+        let place = service.binary_search_by(|entry| entry.record.instance_id.cmp(instance));
+        match (update, place) {
+            (Update::Put(entry), Ok(place)) => service[place] = entry,
+            (Update::Put(entry), Err(place)) => service.insert(place, entry),
+            (Update::Remove(key, gone), place) => {
+                if let Ok(place) = place {
+                    service.remove(place);
+                }
+                self.gone.write().remember(key, gone);
+            }
+        }
+    }
+
+    /// A service's snapshot, entries whose lease has ended included.
+    pub fn service(&self, name: &ServiceName) -> Option<Arc<Service>> {
+        self.services.read().get(name).cloned()
+    }
+
+    /// An entry, lease ended or not.
+    pub fn entry(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.service(&key.service)?.entry(&key.instance).cloned()
+    }
+
+    /// The revision of the entry that a key holds.
+    pub fn revision(&self, key: &Key) -> Option<Revision> {
+        self.entry(key).map(|entry| entry.revision)
+    }
+
+    /// What is remembered of an instance that is gone; `unix_now` by the wall clock.
+    pub fn gone(&self, key: &Key, unix_now: f64) -> Option<GoneInstance> {
+        self.gone.read().of_instance(key, unix_now).cloned()
+    }
+
+    /// What is remembered of the instance of a service that went last.
+    pub fn last_gone(&self, service: &ServiceName, unix_now: f64) -> Option<(InstanceId, GoneInstance)> {
+        self.gone.read().last_of(service, unix_now)
+    }
+
+    /// Takes up what was remembered of instances that are gone before this node started.
+    pub fn remember_gone(&self, gone: impl IntoIterator<Item = (Key, GoneInstance)>) {
+        let mut memory = self.gone.write();
+        for (key, instance) in gone {
+            memory.remember(key, instance);
+        }
+    }
+
+    /// Snapshots in order of name, after `after`, as long as `more` says so.
+    pub fn each_service(&self, after: Option<&ServiceName>, mut more: impl FnMut(&Arc<Service>) -> bool) {
+        let mut last = after.cloned();
+        loop {
+            let from = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let batch: Vec<Arc<Service>> = {
+                let services = self.services.read();
+                services
+                    .range::<ServiceName, _>((from, Bound::Unbounded))
+                    .take(NAMES_PER_LOCK)
+                    .map(|(_, service)| Arc::clone(service))
+                    .collect()
+            };
+            let whole = batch.len() == NAMES_PER_LOCK;
+            for service in &batch {
+                if !more(service) {
+                    return;
+                }
+            }
+            if !whole {
+                return;
+            }
+            last = batch.last().map(|service| service.name().clone());
+        }
+    }
+
+    /// Names with an instance whose lease has not ended, whatever its status.
+    pub fn names(&self, sighting: &Sighting, after: Option<&ServiceName>, limit: usize) -> Vec<ServiceName> {
+        let mut names = Vec::new();
+        self.each_service(after, |service| {
+            if names.len() < limit && service.listed(sighting).next().is_some() {
+                names.push(service.name().clone());
+            }
+            names.len() < limit
+        });
+        names
+    }
+
+    /// How many names [`View::names`] would give.
+    pub fn active_services(&self, sighting: &Sighting) -> usize {
+        let mut count = 0;
+        self.each_service(None, |service| {
+            count += usize::from(service.listed(sighting).next().is_some());
+            true
+        });
+        count
+    }
+
+    /// Whether there is no entry at all, lease ended or not.
+    pub fn is_empty(&self) -> bool {
+        self.services.read().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

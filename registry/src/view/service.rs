@@ -1,0 +1,89 @@
+use std::sync::Arc;
+
+use rand::Rng;
+use registry_wire::{InstanceId, ServiceName};
+
+use super::render::Rendered;
+use crate::{
+    clock::{AtomicMoment, Sighting},
+    entry::{EntryId, Record, Revision},
+};
+
+/// An instance as readers see it. Only its last beat changes.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its number.
+    pub id: EntryId,
+    /// The change that made it what it is.
+    pub revision: Revision,
+    /// What it is.
+    pub record: Record,
+    /// Its last beat, moved by the lease.
+    pub last_seen: Arc<AtomicMoment>,
+    pub(super) rendered: Rendered,
+}
+
+impl Entry {
+    /// An entry; what does not change of its JSON is written here, once.
+    pub fn new(id: EntryId, revision: Revision, record: Record, last_seen: Arc<AtomicMoment>) -> Self {
+        let rendered = Rendered::new(&record);
+        Self { id, revision, record, last_seen, rendered }
+    }
+
+    /// Whether its lease has ended: it is gone for readers, whether or not it was removed already.
+    pub fn ended(&self, sighting: &Sighting) -> bool {
+        sighting.ended(self.last_seen.get(), self.record.ttl_seconds.duration())
+    }
+
+    /// Whether nobody has heard of it for a TTL.
+    pub fn stale(&self, sighting: &Sighting) -> bool {
+        sighting.stale(self.last_seen.get(), self.record.ttl_seconds.duration())
+    }
+}
+
+/// The instances of one service, sorted by id.
+#[derive(Debug)]
+pub struct Service {
+    name: ServiceName,
+    entries: Vec<Arc<Entry>>,
+}
+
+impl Service {
+    /// `entries` are sorted by instance id.
+    pub(super) const fn new(name: ServiceName, entries: Vec<Arc<Entry>>) -> Self {
+        Self { name, entries }
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// Every entry, lease ended or not.
+    pub fn entries(&self) -> &[Arc<Entry>] {
+        &self.entries
+    }
+
+    /// An entry, lease ended or not.
+    pub fn entry(&self, instance: &InstanceId) -> Option<&Arc<Entry>> {
+        let place = self.entries.binary_search_by(|entry| entry.record.instance_id.cmp(instance)).ok()?;
+        self.entries.get(place)
+    }
+
+    /// Entries whose lease has not ended, whatever their status.
+    pub fn listed<'a>(&'a self, sighting: &'a Sighting) -> impl Iterator<Item = &'a Entry> {
+        self.entries.iter().map(Arc::as_ref).filter(|entry| !entry.ended(sighting))
+    }
+
+    /// Picks the instance that `curl … | jq -r .endpoint` gets: a random one of those that are usable and not stale,
+    /// else of all that are usable.
+    pub fn pick<'a>(&'a self, sighting: &'a Sighting, rng: &mut impl Rng) -> Option<&'a Entry> {
+        let usable = || self.listed(sighting).filter(|entry| entry.record.usable());
+        let fresh = usable().filter(|entry| !entry.stale(sighting)).count();
+        if fresh > 0 {
+            return usable().filter(|entry| !entry.stale(sighting)).nth(rng.random_range(0..fresh));
+        }
+        let count = usable().count();
+        if count == 0 { None } else { usable().nth(rng.random_range(0..count)) }
+    }
+}

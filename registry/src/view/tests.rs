@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use rand::{SeedableRng, rngs::StdRng};
+use registry_wire::{HealthPath, Metadata, Status, Ttl, answer};
+
+use super::*;
+use crate::{
+    clock::{AtomicMoment, Moment, Sight},
+    entry::Record,
+};
+
+fn at(seconds: u64) -> Moment {
+    Moment::from_start(Duration::from_secs(1000 + seconds))
+}
+
+fn record(service: &str, instance: &str) -> Record {
+    let mut metadata = Metadata::default();
+    metadata.insert("quote", "\"<&>\u{e9}").unwrap();
+    Record {
+        service_name: service.parse().unwrap(),
+        instance_id: instance.parse().unwrap(),
+        endpoint: format!("http://{instance}:80").parse().unwrap(),
+        health_endpoint: HealthPath::default(),
+        metadata,
+        ttl_seconds: Ttl::default(),
+        session: None,
+        status: Status::Passing,
+        output: None,
+        operator_drain: None,
+        session_drain: None,
+        registered_at: 1_000_000.0,
+        observed_address: Some("10.0.0.1".into()),
+    }
+}
+
+fn put(revision: Revision, record: Record, seen: u64) -> Update {
+    Update::Put(Arc::new(Entry::new(revision, revision, record, Arc::new(AtomicMoment::new(at(seen))))))
+}
+
+fn seeing(now: u64) -> Sighting {
+    let sight = Sight::continuous(Duration::from_secs(1));
+    sight.advance(at(0), at(0));
+    sight.advance(at(now), at(now));
+    // The floor of a node that was blind from 0 to now would hide what is tested here.
+    Sighting { floor: Moment::NEVER, ..sight.at(at(now)) }
+}
+
+fn gone(revision: Revision, at: f64) -> GoneInstance {
+    GoneInstance { revision, state: "expired", at, last_seen: Some(at), reason: "silent".into() }
+}
+
+fn name(text: &str) -> ServiceName {
+    text.parse().unwrap()
+}
+
+#[test]
+fn names_are_sorted_paged_and_without_those_whose_leases_ended() {
+    let view = View::default();
+    view.apply(vec![
+        put(1, record("b", "x"), 0),
+        put(2, record("a", "x"), 50),
+        put(3, record("c", "x"), 50),
+        put(4, Record { status: Status::Critical, ..record("d", "x") }, 50),
+    ]);
+    let names = |now, after: Option<&str>, limit| -> Vec<String> {
+        let names = view.names(&seeing(now), after.map(name).as_ref(), limit);
+        names.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(60, None, 10), ["a", "b", "c", "d"]);
+    assert_eq!(names(90, None, 10), ["a", "c", "d"], "the lease of b has ended, although nobody removed it");
+    assert_eq!(names(60, Some("a"), 2), ["b", "c"]);
+    assert_eq!(view.active_services(&seeing(90)), 3);
+}
+
+#[test]
+fn names_beyond_one_hold_of_the_lock_are_all_there() {
+    let view = View::default();
+    let many = u64::try_from(NAMES_PER_LOCK * 2 + 1).unwrap();
+    view.apply((0..many).map(|number| put(1, record(&format!("s{number}"), "x"), 0)).collect());
+    assert_eq!(view.active_services(&seeing(1)), NAMES_PER_LOCK * 2 + 1);
+}
+
+#[test]
+fn an_update_replaces_and_a_removal_is_remembered() {
+    let view = View::default();
+    view.apply(vec![put(1, record("a", "y"), 0), put(2, record("a", "x"), 0)]);
+    let moved = Record { endpoint: "http://moved:1".parse().unwrap(), ..record("a", "x") };
+    view.apply(vec![put(3, moved, 0)]);
+    let key = record("a", "x").key();
+    assert_eq!(view.entry(&key).unwrap().record.endpoint.as_str(), "http://moved:1");
+    assert_eq!(view.revision(&key), Some(3));
+    view.apply(vec![Update::Remove(key.clone(), gone(4, 5000.0))]);
+    assert!(view.entry(&key).is_none());
+    assert_eq!(view.gone(&key, 5001.0).unwrap().reason, "silent");
+    assert_eq!(view.last_gone(&name("a"), 5001.0).unwrap().0.as_str(), "x");
+    assert!(view.gone(&key, 5000.0 + 24.0 * 3600.0 + 1.0).is_none(), "for 24 hours");
+    view.apply(vec![Update::Remove(record("a", "y").key(), gone(5, 5002.0))]);
+    assert!(view.is_empty());
+}
+
+#[test]
+fn no_more_than_ten_thousand_are_remembered() {
+    let view = View::default();
+    for number in 0..10_001 {
+        let key = record("a", &format!("x{number}")).key();
+        view.apply(vec![Update::Remove(key, gone(number, 5000.0))]);
+    }
+    assert!(view.gone(&record("a", "x0").key(), 5000.0).is_none());
+    assert!(view.gone(&record("a", "x1").key(), 5000.0).is_some());
+}
+
+#[test]
+fn picked_is_usable_and_not_stale_if_any_is() {
+    let view = View::default();
+    let draining = Record { operator_drain: Some("why".parse().unwrap()), ..record("a", "drain") };
+    let critical = Record { status: Status::Critical, ..record("a", "critical") };
+    let warning = Record { status: Status::Warning, ..record("a", "warning") };
+    view.apply(vec![
+        put(1, draining, 100),
+        put(2, critical, 100),
+        put(3, warning, 100),
+        put(4, record("a", "silent"), 0),
+    ]);
+    // Blind since 50: nothing ends, but `silent` is stale.
+    let sight = Sight::ticking(Duration::from_secs(1));
+    sight.advance(at(50), at(50));
+    let sighting = sight.at(at(120));
+    let service = view.service(&name("a")).unwrap();
+    let mut rng = StdRng::seed_from_u64(1);
+    for _ in 0..50 {
+        assert_eq!(service.pick(&sighting, &mut rng).unwrap().record.instance_id.as_str(), "warning");
+    }
+    let all_stale = sight.at(at(500));
+    let picked: std::collections::BTreeSet<_> =
+        (0..50).map(|_| service.pick(&all_stale, &mut rng).unwrap().record.instance_id.to_string()).collect();
+    assert_eq!(picked.into_iter().collect::<Vec<_>>(), ["silent", "warning"], "one of them at random");
+}
+
+#[test]
+fn what_is_written_reads_back_as_the_answer() {
+    let view = View::default();
+    let all = Record {
+        output: Some("a\n\"b\"".parse().unwrap()),
+        session_drain: Some("leaving".parse().unwrap()),
+        ..record("a", "x")
+    };
+    view.apply(vec![put(1, all, 10), put(2, record("a", "y"), 10)]);
+    let sighting = seeing(30);
+    let service = view.service(&name("a")).unwrap();
+    for entry in service.listed(&sighting) {
+        let mut text = String::new();
+        write_instance(&mut text, entry, &sighting, 2_000_030.0);
+        let read: answer::Instance = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, entry.answer(&sighting, 2_000_030.0));
+        assert_eq!((read.ttl_remaining, read.last_heartbeat), (70, 2_000_010.0));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(
+            value["last_heartbeat"].is_f64() && value["registered_at"].is_f64(),
+            "times are floats: {text}"
+        );
+    }
+    let picked = service.entry(&"y".parse().unwrap()).map(Arc::as_ref);
+    let mut text = String::new();
+    write_service(&mut text, &service, picked, false, &sighting, 2_000_030.0);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["endpoint"], "http://y:80");
+    assert_eq!(value["instances"].as_array().unwrap().len(), 1, "the draining one is left out");
+    let mut text = String::new();
+    write_service(&mut text, &service, None, true, &sighting, 2_000_030.0);
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(value.get("endpoint").is_none());
+    assert_eq!(value["instances"].as_array().unwrap().len(), 2);
+}

@@ -1,0 +1,159 @@
+//! Bad configuration: one clear line on standard error, 64 or 69, never a panic.
+
+use std::{fs, net::TcpListener, process::Command};
+
+use crate::program::{Program, command};
+
+/// Runs the program to its end. Returns its exit status and the one line that it left.
+fn ends(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command: Command = command(dir.path());
+    // So that a setting that is taken by mistake does not keep the test waiting on a port that is not ours.
+    command.env("REGISTRY_LISTEN", "127.0.0.1:0").env("REGISTRY_LOG", "error");
+    let output = command.args(arguments).envs(settings.iter().copied());
+    let output = Program::run_to_its_end(output);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.stdout.is_empty(), "{settings:?}: {}", String::from_utf8_lossy(&output.stdout));
+    (output.status.code(), error)
+}
+
+#[track_caller]
+fn one_line(error: &str, context: &str) {
+    assert_eq!(error.lines().count(), 1, "{context}: {error}");
+    assert!(error.starts_with("registry: ") && error.ends_with('\n'), "{context}: {error}");
+    for bad in ["panicked", "backtrace", "RUST_BACKTRACE", "Err(", "unwrap"] {
+        assert!(!error.contains(bad), "{context}: {error}");
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_64() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (empty, short, good) =
+        (file("empty", " \n"), file("short", "short\n"), file("good", "9f8e7d6c5b4a32100123\n"));
+    let missing = dir.path().join("missing").to_str().unwrap().to_owned();
+    let long = "x".repeat(10_000);
+    for (settings, named) in [
+        ([("REGISTRY_LISTEN", "127.0.0.1:70000")].as_slice(), "REGISTRY_LISTEN"),
+        (&[("REGISTRY_LISTEN", "localhost")], "REGISTRY_LISTEN"),
+        (&[("REGISTRY_LISTEN", "")], "REGISTRY_LISTEN"),
+        (&[("REGISTRY_LISTEN", "127.0.0.1:80\n80")], "REGISTRY_LISTEN"),
+        (&[("REGISTRY_LISTEN", &long)], "REGISTRY_LISTEN"),
+        // Whoever can reach it could write.
+        (&[("REGISTRY_LISTEN", "0.0.0.0:0")], "REGISTRY_AUTH_TOKEN"),
+        (&[("REGISTRY_LISTEN", "[::]:0")], "REGISTRY_AUTH_TOKEN"),
+        (
+            &[("REGISTRY_LISTEN", "192.0.2.1:0"), ("REGISTRY_READ_TOKEN", "9f8e7d6c5b4a3210")],
+            "REGISTRY_AUTH_TOKEN",
+        ),
+        (&[("REGISTRY_LISTEN", "0.0.0.0:0"), ("REGISTRY_ALLOW_ANONYMOUS", "false")], "REGISTRY_AUTH_TOKEN"),
+        (&[("REGISTRY_ALLOW_ANONYMOUS", "yes please")], "REGISTRY_ALLOW_ANONYMOUS"),
+        (&[("REGISTRY_AUTH_TOKEN", "short")], "REGISTRY_AUTH_TOKEN"),
+        (&[("REGISTRY_AUTH_TOKEN", "fifteen-chars-x")], "REGISTRY_AUTH_TOKEN"),
+        (&[("REGISTRY_AUTH_TOKEN", "changemechangeme")], "REGISTRY_AUTH_TOKEN"),
+        (&[("REGISTRY_AUTH_TOKEN", "aaaaaaaaaaaaaaaaaaaa")], "REGISTRY_AUTH_TOKEN"),
+        (&[("REGISTRY_AUTH_TOKEN", "with spaces in the token")], "REGISTRY_AUTH_TOKEN"),
+        (&[("REGISTRY_AUTH_TOKEN_FILE", &missing)], "REGISTRY_AUTH_TOKEN_FILE"),
+        (&[("REGISTRY_AUTH_TOKEN_FILE", &empty)], "REGISTRY_AUTH_TOKEN_FILE"),
+        (&[("REGISTRY_AUTH_TOKEN_FILE", &short)], "REGISTRY_AUTH_TOKEN"),
+        (
+            &[("REGISTRY_AUTH_TOKEN_FILE", &good), ("REGISTRY_AUTH_TOKEN", "9f8e7d6c5b4a3210")],
+            "REGISTRY_AUTH_TOKEN_FILE",
+        ),
+        (&[("REGISTRY_READ_TOKEN", "short")], "REGISTRY_READ_TOKEN"),
+        (&[("REGISTRY_READ_TOKEN_FILE", &missing)], "REGISTRY_READ_TOKEN_FILE"),
+        (&[("DATABASE_URL", "mysql://h/d")], "DATABASE_URL"),
+        (&[("DATABASE_URL", "registry.db")], "DATABASE_URL"),
+        (&[("DATABASE_URL", "postgres://u:hidden-word@h:x/d")], "DATABASE_URL"),
+        (&[("DATABASE_URL", "sqlite:")], "DATABASE_URL"),
+        (&[("DATABASE_URL_FILE", &missing)], "DATABASE_URL_FILE"),
+        (&[("DATABASE_LISTEN_URL", "sqlite://x")], "DATABASE_LISTEN_URL"),
+        (&[("REGISTRY_DEFAULT_TTL", "2")], "REGISTRY_DEFAULT_TTL"),
+        (&[("REGISTRY_DEFAULT_TTL", "3601")], "REGISTRY_DEFAULT_TTL"),
+        (&[("REGISTRY_DEFAULT_TTL", "1m")], "REGISTRY_DEFAULT_TTL"),
+        (&[("REGISTRY_TICK_MS", "0")], "REGISTRY_TICK_MS"),
+        (&[("REGISTRY_TICK_MS", "60001")], "REGISTRY_TICK_MS"),
+        (&[("REGISTRY_TICK_MS", "fast")], "REGISTRY_TICK_MS"),
+        (&[("REGISTRY_TRUSTED_PROXIES", "10.0.0.0/33")], "REGISTRY_TRUSTED_PROXIES"),
+        (&[("REGISTRY_TRUSTED_PROXIES", "10.0.0.1,nginx")], "REGISTRY_TRUSTED_PROXIES"),
+        (&[("REGISTRY_LOG", "registry=loud")], "REGISTRY_LOG"),
+        (&[("REGISTRY_LOG_FORMAT", "xml")], "REGISTRY_LOG_FORMAT"),
+    ] {
+        let (status, error) = ends(&[], settings);
+        let shown: Vec<_> =
+            settings.iter().map(|(name, value)| (name, &value[..value.len().min(60)])).collect();
+        assert_eq!(status, Some(64), "{shown:?}: {error}");
+        one_line(&error, &format!("{shown:?}"));
+        assert!(error.contains(named) && error.len() < 600, "{shown:?}: {error}");
+        // What may be secret is not shown.
+        for secret in ["hidden-word", "changemechangeme", "fifteen-chars-x", "9f8e7d6c"] {
+            assert!(!error.contains(secret), "{error}");
+        }
+    }
+    for arguments in
+        [["--nonsense"].as_slice(), &["serve", "extra"], &["--tick-ms"], &["--listen", "nowhere"], &["reign"]]
+    {
+        let (status, error) = ends(arguments, &[]);
+        assert_eq!(status, Some(64), "{arguments:?}: {error}");
+        one_line(&error, &format!("{arguments:?}"));
+    }
+}
+
+#[test]
+fn what_is_not_there_is_69() {
+    let dir = tempfile::tempdir().unwrap();
+    let no_database = dir.path().join("text.db");
+    fs::write(&no_database, "this is no database, but long enough to have a header. ".repeat(100)).unwrap();
+    let no_database = no_database.to_str().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (name, value) in [
+        ("REGISTRY_LISTEN", taken.as_str()),
+        // Below a file, where nobody can write, root included; and where the kernel lets nobody.
+        ("DATABASE_URL", &format!("sqlite://{no_database}/registry.db")),
+        ("DATABASE_URL", "sqlite:///proc/registry.db"),
+        ("DATABASE_URL", &format!("sqlite://{}/missing/registry.db", dir.path().display())),
+        ("DATABASE_URL", &format!("sqlite://{}", dir.path().display())),
+        ("DATABASE_URL", &format!("sqlite://{no_database}")),
+    ] {
+        let (status, error) = ends(&[], &[(name, value)]);
+        assert_eq!(status, Some(69), "{name}={value}: {error}");
+        one_line(&error, &format!("{name}={value}"));
+    }
+    assert!(fs::read_to_string(no_database).unwrap().starts_with("this is no database"), "left as it was");
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_file_is_69() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/registry.db", dir.path().display());
+    let first = Program::start(&[("DATABASE_URL", &url)]).await;
+    let (status, error) = ends(&[], &[("DATABASE_URL", &url)]);
+    assert_eq!(status, Some(69), "{error}");
+    one_line(&error, &url);
+    assert_eq!(first.get("/readyz").await.status, 200, "the first goes on");
+    assert_eq!(first.terminate().await, Some(0));
+    // Then there is room.
+    let second = Program::start(&[("DATABASE_URL", &url)]).await;
+    assert_eq!(second.terminate().await, Some(0));
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    for (arguments, part) in [
+        (["--help"].as_slice(), "serve"),
+        (&["serve", "--help"], "DATABASE_URL"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
+        let output = Program::run_to_its_end(command(dir.path()).args(arguments));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(String::from_utf8(output.stdout).unwrap().contains(part), "{arguments:?}");
+        assert!(output.stderr.is_empty(), "{arguments:?}");
+    }
+}

@@ -1,0 +1,132 @@
+//! Stores to try things on, and things to try.
+
+use std::time::Duration;
+
+use registry::{
+    entry::{Body, Change, EntryId, Key, Kind, Record, Revision, Stored},
+    store::{Committed, Mutation, Standing, Store, StoreError},
+};
+use registry_wire::{HealthPath, Metadata, Status, Ttl};
+use testkit::Postgres;
+
+/// A migrated store, and where it is.
+pub(crate) struct Place {
+    pub(crate) store: Store,
+    pub(crate) url: String,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    pub(crate) async fn postgres() -> Self {
+        let url = Postgres::shared().fresh_database().await;
+        Self { store: migrated(&url).await, url, _dir: None }
+    }
+
+    pub(crate) async fn sqlite() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("registry.db").display());
+        Self { store: migrated(&url).await, url, _dir: Some(dir) }
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.store, Store::Postgres(_))
+    }
+
+    /// Closes the store and opens it anew.
+    pub(crate) async fn reopened(self) -> Self {
+        self.store.close(Duration::from_secs(5)).await;
+        Self { store: migrated(&self.url).await, ..self }
+    }
+}
+
+/// Opens a store and makes its tables.
+pub(crate) async fn migrated(url: &str) -> Store {
+    let store = Store::open(url).await.unwrap();
+    store.migrate().await.unwrap();
+    store
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    let (service, instance) = name.split_once('/').unwrap_or((name, "default"));
+    Key { service: service.parse().unwrap(), instance: instance.parse().unwrap() }
+}
+
+/// An entry by `service/instance`.
+pub(crate) fn record(name: &str) -> Record {
+    let key = key(name);
+    Record {
+        service_name: key.service,
+        instance_id: key.instance,
+        endpoint: "http://10.0.0.1:8080".parse().unwrap(),
+        health_endpoint: HealthPath::default(),
+        metadata: Metadata::default(),
+        ttl_seconds: Ttl::default(),
+        session: None,
+        status: Status::Passing,
+        output: None,
+        operator_drain: None,
+        session_drain: None,
+        registered_at: 1_761_307_802.11,
+        observed_address: None,
+    }
+}
+
+/// A mutation of a kind, without anything optional.
+pub(crate) fn mutation(kind: Kind, record: Record, expected: Option<Revision>) -> Mutation {
+    Mutation {
+        kind,
+        body: Body { record, ended_session: None, last_seen: None },
+        expected,
+        named_session: None,
+        noted_beat: None,
+        reason: None,
+        actor: None,
+    }
+}
+
+pub(crate) fn register(name: &str) -> Mutation {
+    mutation(Kind::Register, record(name), None)
+}
+
+pub(crate) fn expire(entry: &Stored, noted_beat: i64) -> Mutation {
+    Mutation {
+        noted_beat: Some(noted_beat),
+        ..mutation(Kind::Expire, entry.record.clone(), Some(entry.revision))
+    }
+}
+
+/// Commits a batch of which nothing is passed over.
+pub(crate) async fn commit(store: &Store, batch: &[Mutation]) -> Vec<Change> {
+    match store.commit(batch).await.unwrap() {
+        Committed::Done(changes) => changes.into_iter().map(|change| change.expect("written")).collect(),
+        Committed::Conflict(places) => panic!("conflict at {places:?}"),
+    }
+}
+
+/// Commits one mutation.
+pub(crate) async fn commit_one(store: &Store, mutation: Mutation) -> Change {
+    commit(store, &[mutation]).await.remove(0)
+}
+
+pub(crate) async fn standing(store: &Store, name: &str) -> Standing {
+    store.read(&[key(name)]).await.unwrap().remove(0)
+}
+
+/// The entry of this name, which must be there.
+pub(crate) async fn entry(store: &Store, name: &str) -> Stored {
+    standing(store, name).await.entry.unwrap_or_else(|| panic!("no entry {name}"))
+}
+
+/// Its beats so far.
+pub(crate) async fn beats(store: &Store, id: EntryId) -> i64 {
+    store.note_beats(&[id]).await.unwrap().first().expect("a lease").1
+}
+
+/// The last revision.
+pub(crate) async fn head(store: &Store) -> Revision {
+    store.load().await.unwrap().head
+}
+
+pub(crate) fn is_unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unavailable(_)))
+}
