@@ -1,0 +1,68 @@
+# Everything a person does here, one target each. The longer ones are in scripts/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+CARGO ?= cargo
+
+.PHONY: help
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+.PHONY: run
+run: ## registry, sample service and its sidecar, on SQLite in ./registry.db
+	$(CARGO) build --release --locked -p registry -p registry-sidecar
+	exec "$${CARGO_TARGET_DIR:-target}/release/registry" dev
+
+.PHONY: test
+test: ## everything that must pass before a change lands; installs what is missing where it can
+	@scripts/test
+
+.PHONY: test-shuffle
+test-shuffle: test-setup ## the tests alone, in random order (SHUFFLE_SEED=n repeats one)
+	@scripts/cargo-test --shuffle
+
+.PHONY: test-setup
+test-setup: ## install what the tests need, or say what to install
+	@scripts/test-setup
+
+.PHONY: lint
+lint: ## formatting, clippy, import rules
+	@scripts/lint
+
+.PHONY: fmt
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+.PHONY: deny
+deny: ## licences, sources and advisories of the dependencies (needs cargo-deny)
+	@scripts/deny
+
+.PHONY: dist
+dist: ## static binaries in dist/ (SIDECAR_FEATURES= : a sidecar without TLS, dist/sidecar-notls)
+	@scripts/dist $(if $(filter undefined,$(origin SIDECAR_FEATURES)),,--sidecar-features '$(SIDECAR_FEATURES)')
+
+.PHONY: test-chroot
+test-chroot: dist ## the binaries in dist/ in an empty root: names from hosts and DNS, SIGTERM (needs root)
+	@scripts/test-chroot
+
+.PHONY: figures
+figures: dist ## measure size, memory, CPU and bytes of the binaries in dist/ (BEATS=1000 for the full run)
+	@scripts/dist --sidecar-features ''
+	@scripts/figures all
+
+.PHONY: bench-sidecar
+bench-sidecar: dist ## the sidecar's part of the figures
+	@scripts/dist --sidecar-features ''
+	@scripts/figures sidecar
+
+.PHONY: bench-registry
+bench-registry: dist ## the registry's part of the figures
+	@scripts/figures registry
+
+.PHONY: clean
+clean: ## remove what was built; registry.db stays
+	$(CARGO) clean
+	rm -rf dist
