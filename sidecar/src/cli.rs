@@ -38,7 +38,7 @@ Environment:
   HEALTH_FAILURES          3
   DRAIN_SECONDS            0
   SIDECAR_LISTEN           none; ADDRESS:PORT for /health and /metrics
-  SIDECAR_LOG              info; off, error, warn, info, debug or trace
+  SIDECAR_LOG              info; off, error, warn, info, debug or trace; or a list: info,sidecar=debug
   SIDECAR_LOG_FORMAT       text on a terminal, else json
   SSL_CERT_FILE            the system's; certificates to trust for https, in PEM
 

@@ -27,25 +27,62 @@ enum Format {
     Json,
 }
 
+/// A level for everything, and others for targets that begin with a name: `info,sidecar=debug`.
+#[derive(Clone, Debug)]
+struct Filter {
+    /// The longest name first; the empty one stands for everything.
+    levels: Vec<(String, LevelFilter)>,
+}
+
+impl Filter {
+    fn parse(text: &str) -> Option<Self> {
+        let mut levels = Vec::new();
+        for part in text.split(',') {
+            let (target, level) = part.split_once('=').unwrap_or(("", part));
+            let (target, level) = (target.trim(), level.trim());
+            let is_name = target.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-'));
+            // tracing takes no level at all for `error`.
+            if !is_name || level.is_empty() {
+                return None;
+            }
+            levels.push((target.to_owned(), level.parse().ok()?));
+        }
+        // Of two for the same name the last one counts.
+        levels.reverse();
+        levels.sort_by_key(|(target, _)| std::cmp::Reverse(target.len()));
+        Some(Self { levels })
+    }
+
+    fn level(&self, target: &str) -> LevelFilter {
+        // The program's name means its library as well.
+        let short = target.strip_prefix("registry_").unwrap_or(target);
+        let found = self.levels.iter().find(|(name, _)| target.starts_with(name) || short.starts_with(name));
+        found.map_or(LevelFilter::OFF, |(_, level)| *level)
+    }
+
+    fn highest(&self) -> LevelFilter {
+        self.levels.iter().map(|(_, level)| *level).max().unwrap_or(LevelFilter::OFF)
+    }
+}
+
 /// Which lines are written, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
-    level: LevelFilter,
+    filter: Filter,
     format: Format,
 }
 
 impl Log {
     /// Reads `SIDECAR_LOG` and `SIDECAR_LOG_FORMAT`.
     pub(crate) fn from_source(source: &Source<'_>) -> Result<Self, ConfigError> {
-        let level = match source.text("SIDECAR_LOG")? {
-            None => LevelFilter::INFO,
-            Some(text) => text.trim().parse().map_err(|_| {
-                let text = text.escape_debug();
-                ConfigError::new(format!(
-                    "SIDECAR_LOG is '{text}': set off, error, warn, info, debug or trace"
-                ))
-            })?,
-        };
+        let text = source.text("SIDECAR_LOG")?.unwrap_or_else(|| "info".to_owned());
+        let filter = Filter::parse(&text).ok_or_else(|| {
+            let text = text.escape_debug();
+            ConfigError::new(format!(
+                "SIDECAR_LOG is '{text}': set off, error, warn, info, debug or trace, or a list such as \
+                 info,sidecar=debug"
+            ))
+        })?;
         let format = match source.text("SIDECAR_LOG_FORMAT")?.as_deref() {
             None if stderr().is_terminal() => Format::Text,
             None | Some("json") => Format::Json,
@@ -55,7 +92,7 @@ impl Log {
                 return Err(ConfigError::new(format!("SIDECAR_LOG_FORMAT is '{text}': set text or json")));
             }
         };
-        Ok(Self { level, format })
+        Ok(Self { filter, format })
     }
 
     /// Takes over all events of this process.
@@ -64,7 +101,7 @@ impl Log {
         let _ = set_global_default(self);
     }
 
-    fn line(self, event: &Event<'_>) -> String {
+    fn line(&self, event: &Event<'_>) -> String {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let level = event.metadata().level().as_str();
@@ -83,11 +120,11 @@ impl Log {
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level
+        *metadata.level() <= self.filter.level(metadata.target())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(self.filter.highest())
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -1,6 +1,6 @@
 use std::{
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::{free_port, keeper::Keeper, programs::programs};
+use crate::{dir::dir, free_port, keeper::Keeper, programs::programs};
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(20);
@@ -41,6 +41,7 @@ pub struct Postgres {
     dir: PathBuf,
     port: u16,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     server: Mutex<Option<Child>>,
     // Dropped last: it ends the server and removes the directory.
     _keeper: Keeper,
@@ -60,24 +61,60 @@ impl Postgres {
     /// # Panics
     /// As [`Postgres::start`].
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_under(settings, &[])
+    }
+
+    /// [`Postgres::start_with`] with further environment variables.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`].
+    pub fn start_under(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
+        Self::start_on(settings, environment, |data| programs().new_data(data))
+    }
+
+    /// Starts a standby that follows this server, by a copy of its data. Blocks until it answers.
+    ///
+    /// # Panics
+    /// When it cannot be made, as where this server does not run.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        Self::start_on(&[("hot_standby", "on")], &[], |data| programs().copy_of_server(self.port, data))
+    }
+
+    /// Makes a standby a server that can be written. Returns when it can.
+    ///
+    /// # Panics
+    /// When it is none, or does not answer.
+    pub async fn promote(&self) {
+        let done = async {
+            let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+            sqlx::query_scalar::<_, bool>("SELECT pg_promote(wait => true)").fetch_one(&mut connection).await
+        };
+        match done.await {
+            Ok(promoted) => assert!(promoted, "the standby was not promoted in time:\n{}", self.log()),
+            Err(error) => panic!("cannot promote: {error}"),
+        }
+    }
+
+    fn start_on(settings: &[(&str, &str)], environment: &[(&str, &str)], prepare: impl Fn(&Path)) -> Self {
+        let owned = |pairs: &[(&str, &str)]| -> Vec<_> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
         let programs = programs();
-        let dir = tempfile::Builder::new()
-            .prefix("testkit-postgres-")
-            .tempdir()
-            .unwrap_or_else(|error| panic!("cannot make a directory: {error}"));
+        // Who asks for the disk's word waits for a disk.
+        let on_disk = settings.contains(&("fsync", "on"));
+        let dir = dir("testkit-postgres-", on_disk);
         programs.own(dir.path());
         let keeper = Keeper::of(dir.path());
         let mut postgres = Self {
             dir: dir.keep(),
             port: 0,
-            settings: settings
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            settings: owned(settings),
+            environment: owned(environment),
             server: Mutex::new(None),
             _keeper: keeper,
         };
-        programs.new_data(&postgres.dir.join("data"));
+        prepare(&postgres.dir.join("data"));
         for _ in 0..5 {
             postgres.port = free_port();
             if postgres.try_start() {
@@ -156,6 +193,21 @@ impl Postgres {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot send a signal: {error}"));
     }
 
+    /// Sends a signal to all of the server's processes, those of its clients first: STOP pauses it as a whole.
+    ///
+    /// # Panics
+    /// When it does not run, or where there is no `/proc`.
+    pub fn signal_all(&self, signal: Signal) {
+        let pid = self.pid().expect("the server runs");
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+            .unwrap_or_else(|error| panic!("no /proc: {error}"));
+        for child in children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)) {
+            // It may have ended in this moment.
+            let _ = kill_process(child, signal);
+        }
+        self.signal(signal);
+    }
+
     /// Starts a stopped or killed server again, on the same port with the same data.
     ///
     /// # Panics
@@ -202,7 +254,7 @@ impl Postgres {
     /// False if the server ended instead of answering.
     fn try_start(&self) -> bool {
         let log = File::options().create(true).append(true).open(self.dir.join("log")).expect("a log file");
-        let mut command = programs().as_server("postgres");
+        let mut command = programs().as_server_under("postgres", &self.environment);
         command.arg("-D").arg(self.dir.join("data"));
         let port = self.port.to_string();
         let common = [
@@ -212,6 +264,8 @@ impl Postgres {
             ("max_connections", "200"),
             ("fsync", "off"),
             ("full_page_writes", "off"),
+            // In its own directory, so that nothing is left of one that was killed.
+            ("dynamic_shared_memory_type", "mmap"),
         ];
         let own = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in common.into_iter().chain(own) {

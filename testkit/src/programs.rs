@@ -79,13 +79,21 @@ impl Programs {
         Command::new(self.bin.join(program))
     }
 
-    /// One of the programs, run as the server's user. Its pid is the child's: `setpriv` becomes the program.
+    /// One of the programs, run as the server's user. Its pid is the child's: `setpriv` and `env` become the program.
     pub(crate) fn as_server(&self, program: &str) -> Command {
+        self.as_server_under(program, &[])
+    }
+
+    /// [`Programs::as_server`] with further environment variables, which concern the program alone.
+    pub(crate) fn as_server_under(&self, program: &str, environment: &[(String, String)]) -> Command {
         let Some(user) = &self.user else {
-            return self.plain(program);
+            let mut command = self.plain(program);
+            command.envs(environment.iter().map(|(name, value)| (name, value)));
+            return command;
         };
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", user, "--regid", &self.group(user), "--clear-groups", "--"]);
+        command.args(["--reuid", user, "--regid", &self.group(user), "--clear-groups", "--", "env"]);
+        command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
         command.arg(self.bin.join(program));
         command
     }
@@ -106,6 +114,18 @@ impl Programs {
     pub(crate) fn new_data(&self, data: &Path) {
         let template = self.template();
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(template).arg(data));
+    }
+
+    /// Makes a data directory at `data` that follows the server on a port of this machine.
+    pub(crate) fn copy_of_server(&self, port: u16, data: &Path) {
+        run(self
+            .as_server("pg_basebackup")
+            .args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"])
+            .arg("--dbname")
+            .arg(format!("host=127.0.0.1 port={port} user=postgres application_name=standby"))
+            .arg("--pgdata")
+            .arg(data)
+            .current_dir("/"));
     }
 
     fn template(&self) -> PathBuf {

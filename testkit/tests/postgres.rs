@@ -89,3 +89,29 @@ fn runs(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
         .is_ok_and(|line| line.contains("testkit-postgres-"))
 }
+
+#[tokio::test]
+async fn a_standby_follows_and_is_promoted() {
+    let primary = Postgres::start();
+    let url = primary.fresh_database().await;
+    let standby = primary.standby();
+    let other = url.replace(&primary.port().to_string(), &standby.port().to_string());
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE kept (n bigint); INSERT INTO kept VALUES (1)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    wait_until(Duration::from_secs(10), "the standby has it", async || {
+        let mut connection = PgConnection::connect(&other).await.unwrap();
+        let count =
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM kept").fetch_one(&mut connection).await;
+        count.is_ok_and(|count| count == 1)
+    })
+    .await;
+    let mut reader = PgConnection::connect(&other).await.unwrap();
+    assert!(sqlx::raw_sql("INSERT INTO kept VALUES (2)").execute(&mut reader).await.is_err());
+    primary.kill_9();
+    standby.promote().await;
+    sqlx::raw_sql("INSERT INTO kept VALUES (2)").execute(&mut reader).await.unwrap();
+    assert_eq!(number(&other, "SELECT count(*) FROM kept").await, 2);
+}

@@ -57,8 +57,8 @@ problem_types! {
     BodyTimeout = "body-timeout", 408, "The body did not arrive in time";
     /// No token, or a wrong one.
     Unauthorized = "unauthorized", 401, "A token is required";
-    /// The token lacks the right.
-    Forbidden = "forbidden", 403, "The token lacks the right";
+    /// The token lacks the right, or nobody has it here.
+    Forbidden = "forbidden", 403, "The call is not allowed";
     /// This registry knows that the instance is not there.
     UnknownInstance = "unknown-instance", 404, "The instance is not registered";
     /// This registry knows no instance of the service.

@@ -4,7 +4,7 @@ use tracing::{
     Event, Metadata, Subscriber, info, level_filters::LevelFilter, span, subscriber::with_default, warn,
 };
 
-use super::{Format, Log, rfc3339};
+use super::{Filter, Format, Log, rfc3339};
 
 /// Keeps the lines instead of writing them.
 struct Kept(Log, Arc<Mutex<Vec<String>>>);
@@ -25,9 +25,10 @@ impl Subscriber for Kept {
     fn exit(&self, _: &span::Id) {}
 }
 
-fn lines(level: LevelFilter, format: Format, act: impl FnOnce()) -> Vec<String> {
+fn lines(filter: &str, format: Format, act: impl FnOnce()) -> Vec<String> {
+    let filter = Filter::parse(filter).unwrap();
     let lines = Arc::new(Mutex::new(Vec::new()));
-    with_default(Kept(Log { level, format }, Arc::clone(&lines)), act);
+    with_default(Kept(Log { filter, format }, Arc::clone(&lines)), act);
     // Not `into_inner`: another test's thread may hold the subscriber for a moment while it asks who is interested.
     std::mem::take(&mut *lines.lock().unwrap())
 }
@@ -36,7 +37,7 @@ fn lines(level: LevelFilter, format: Format, act: impl FnOnce()) -> Vec<String> 
 fn one_event_is_one_line_whatever_it_holds() {
     let nasty = "a\r\nfaked line \u{1b}[2J\"quoted\"";
     for format in [Format::Text, Format::Json] {
-        let lines = lines(LevelFilter::INFO, format, || warn!(reason = nasty, "it\nbroke"));
+        let lines = lines("info", format, || warn!(reason = nasty, "it\nbroke"));
         assert_eq!(lines.len(), 1);
         let line = lines[0].strip_suffix('\n').unwrap();
         assert!(!line.contains(char::is_control), "{line:?}");
@@ -45,7 +46,7 @@ fn one_event_is_one_line_whatever_it_holds() {
 
 #[test]
 fn json_lines_are_json() {
-    let lines = lines(LevelFilter::INFO, Format::Json, || {
+    let lines = lines("info", Format::Json, || {
         info!(service = "osint", failures = 3_u32, yes = true, nothing = ?None::<u8>, "hello");
     });
     let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
@@ -59,7 +60,7 @@ fn json_lines_are_json() {
 
 #[test]
 fn text_lines_are_for_people() {
-    let lines = lines(LevelFilter::INFO, Format::Text, || {
+    let lines = lines("info", Format::Text, || {
         info!(service = "osint", reason = "two words", "hello");
     });
     let (_, rest) = lines[0].split_once(' ').unwrap();
@@ -74,9 +75,56 @@ fn what_is_below_the_level_is_left_out() {
             warn!("two");
         })
     };
-    assert_eq!(written(LevelFilter::OFF).len(), 0);
-    assert_eq!(written(LevelFilter::WARN).len(), 1);
-    assert_eq!(written(LevelFilter::TRACE).len(), 2);
+    assert_eq!(written("off").len(), 0);
+    assert_eq!(written("warn").len(), 1);
+    assert_eq!(written("TRACE").len(), 2);
+    // By where the lines come from: this test is a part of the sidecar.
+    assert_eq!(written("off,sidecar=info").len(), 2);
+    assert_eq!(written("trace,sidecar=warn").len(), 1);
+    assert_eq!(written("sidecar=warn").len(), 1);
+    assert_eq!(written("other=info").len(), 0);
+}
+
+#[test]
+fn a_filter_is_a_level_or_a_list_and_the_longest_name_counts() {
+    let level = |filter: &str, target: &str| Filter::parse(filter).unwrap().level(target);
+    let filter = "warn, sidecar=info ,sidecar::log=trace,hyper=off";
+    for (target, expected) in [
+        ("tokio", LevelFilter::WARN),
+        ("registry_sidecar::run", LevelFilter::INFO),
+        ("sidecar", LevelFilter::INFO),
+        ("registry_sidecar::log", LevelFilter::TRACE),
+        ("hyper::proto", LevelFilter::OFF),
+    ] {
+        assert_eq!(level(filter, target), expected, "{target}");
+    }
+    assert_eq!(Filter::parse(filter).unwrap().highest(), LevelFilter::TRACE);
+    assert_eq!(level("info,debug", "x"), LevelFilter::DEBUG, "the last one");
+    assert_eq!(level("sidecar=debug", "x"), LevelFilter::OFF);
+    for bad in ["loud", "debgu", "info,sidecar", "sidecar=loud", "info;sidecar=debug", "info,", "sidecar="] {
+        assert!(Filter::parse(bad).is_none(), "{bad}");
+    }
+}
+
+#[test]
+fn info_and_text_or_json_are_the_defaults() {
+    let read = |variables: &'static [(&str, &str)]| {
+        let lookup = move |name: &str| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| std::ffi::OsString::from(value))
+        };
+        Log::from_source(&crate::Source::new(&lookup)).map_err(|error| error.to_string())
+    };
+    let log = read(&[]).unwrap();
+    assert_eq!(log.filter.level("anything"), LevelFilter::INFO);
+    let expected =
+        if std::io::IsTerminal::is_terminal(&std::io::stderr()) { Format::Text } else { Format::Json };
+    assert_eq!(log.format, expected);
+    assert_eq!(read(&[("SIDECAR_LOG_FORMAT", "text")]).unwrap().format, Format::Text);
+    let error = read(&[("SIDECAR_LOG", "info,loud\n")]).unwrap_err();
+    assert!(error.starts_with("SIDECAR_LOG is 'info,loud\\n'") && !error.contains('\n'), "{error}");
 }
 
 #[test]

@@ -236,9 +236,13 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn healthy() -> Self {
+        Self::healthy_on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    pub(crate) fn healthy_on(listener: TcpListener) -> Self {
         let act = Arc::new(Mutex::new(Act::Answer(200, r#"{"status":"healthy","version":7}"#.into())));
         let current = Arc::clone(&act);
-        let server = Server::start(move |_| current.lock().unwrap().clone());
+        let server = Server::start_on(listener, move |_| current.lock().unwrap().clone());
         Self { server, act }
     }
 

@@ -11,5 +11,6 @@ mod library;
 mod order;
 mod registry;
 mod secrets;
+mod settings;
 #[cfg(feature = "tls")]
 mod tls;

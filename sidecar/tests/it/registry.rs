@@ -1,5 +1,5 @@
-//! A registry of one node that keeps its entries in memory and never ends a lease. The rules of sessions are
-//! PROTOCOL.md's; whatever else a test wants is said by its `override`.
+//! A registry of one node that keeps its entries in memory and never ends a lease. The rules of sessions are those of
+//! the real one; whatever else a test wants is said by its `override`.
 
 use std::{
     collections::{HashMap, HashSet},

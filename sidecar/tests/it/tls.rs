@@ -102,6 +102,22 @@ fn registers_over_tls_with_the_certificates_that_it_was_told_to_trust() {
 }
 
 #[test]
+fn a_service_behind_tls_is_probed_and_registered_as_such() {
+    let (service, registry, ca) = (Service::healthy(), Registry::start(), Ca::new());
+    let address = ca.terminate(&["127.0.0.1"], service.server.address);
+    let port = address.port().to_string();
+    let env = with(
+        quick(&service, &registry.url()),
+        &[("SERVICE_SCHEME", "https"), ("SERVICE_PORT", &port), ("SSL_CERT_FILE", ca.path())],
+    );
+    let _sidecar = Sidecar::start(env);
+    let seen = registry.server.wait("a registration", |seen| !seen.is_empty());
+    assert_eq!(seen[0].json()["endpoint"], format!("https://{address}"));
+    assert_eq!(seen[0].json()["status"], "passing");
+    assert!(!service.server.seen().is_empty(), "probed through TLS");
+}
+
+#[test]
 fn a_certificate_for_an_address_is_good_for_that_address() {
     let (service, registry, ca) = (Service::healthy(), Registry::start(), Ca::new());
     let address = ca.terminate(&["127.0.0.1"], registry.server.address);

@@ -82,6 +82,61 @@ fn after_409_it_beats_once_a_minute_and_never_registers_until_a_404() {
     assert!(world.machine.report(world.now).healthy);
 }
 
+/// Whatever is answered between: only a 404 says that the place is free.
+#[test]
+fn after_409_nothing_but_a_404_makes_it_register() {
+    let between = |number: u64| match number % 7 {
+        0 => Answer::Unavailable { retry_after: Some(seconds(5)), reason: "503".into() },
+        1 => Answer::Refused { reason: "401".into() },
+        2 => Answer::Overloaded { retry_after: Some(seconds(5)), reason: "429".into() },
+        3 => Answer::unavailable("no answer within 8 s"),
+        4 => Answer::Done,
+        5 => Answer::Superseded,
+        _ => refused_connection(),
+    };
+    // A 409 to a beat, and one to the first registration.
+    for granted_until in [100, 0] {
+        let (mut asked, mut denied) = (0, false);
+        let mut world = World::new(1, Settings { registries: 2, ..Settings::default() })
+            .registry(move |at, call| {
+                let answer = match (at, call.action.kind()) {
+                    (at, _) if at < seconds(granted_until) => granted(),
+                    (at, Kind::Beat) if at >= seconds(20_000) && !denied => {
+                        denied = true;
+                        Answer::Unknown
+                    }
+                    (at, _) if at >= seconds(20_000) => granted(),
+                    _ => {
+                        asked += 1;
+                        if asked == 1 { Answer::Superseded } else { between(asked) }
+                    }
+                };
+                (millis(1), answer)
+            })
+            // A service that changes its status and is upgraded, which registers anew where nothing is in the way.
+            .service(|at| match at.as_secs() / 500 % 3 {
+                0 => (millis(1), ProbeOutcome::healthy()),
+                1 => (millis(1), ProbeOutcome::unhealthy("HTTP 500")),
+                _ => {
+                    let facts = Facts { version: Some((at.as_secs() / 500).to_string()), status: None };
+                    (millis(1), ProbeOutcome::Healthy(facts))
+                }
+            });
+        world.run(seconds(19_900));
+        let registrations = world.times(Kind::Register).len();
+        assert_eq!(registrations, 1, "{:?}", world.times(Kind::Register));
+        let beats: Vec<_> =
+            world.times(Kind::Beat).into_iter().filter(|at| *at > seconds(granted_until)).collect();
+        assert!(beats.len() > 100, "it goes on asking: {}", beats.len());
+        assert!(!world.machine.report(world.now).healthy);
+        let old = world.machine.session().clone();
+        world.run(seconds(300));
+        assert_eq!(world.times(Kind::Register).len(), 2, "and then it does");
+        assert_ne!(*world.machine.session(), old);
+        assert!(world.machine.report(world.now).healthy);
+    }
+}
+
 #[test]
 fn a_change_of_status_does_not_break_the_pause_after_409() {
     let mut world = World::new(1, Settings::default())
