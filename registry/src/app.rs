@@ -33,9 +33,6 @@ use crate::{
     view::View,
 };
 
-/// Changes that may wait for their commit; more are refused with 429.
-const CHANGES_WAITING: usize = 20_000;
-
 /// Why a node did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -131,7 +128,7 @@ impl Parts {
         let sight =
             if store.is_shared() { Sight::ticking(config.tick) } else { Sight::continuous(config.tick) };
         let (look, looks) = Looks::new();
-        let (submit, submissions) = mpsc::channel(CHANGES_WAITING);
+        let (submit, submissions) = mpsc::channel(config.changes_waiting);
         let leases = Leases::new(sight, look, submit.clone(), config.default_ttl);
         let view = Arc::new(View::default());
         let applier = Arc::new(Applier::new(Arc::clone(&leases), Arc::clone(&view)));
@@ -155,7 +152,7 @@ impl Parts {
         let flush = Flush {
             store: Arc::clone(store),
             leases: Arc::clone(&leases),
-            apply: Arc::new(move |changes| applier.committed(changes)),
+            apply: Arc::new(move |changes| applier.committed(changes, clock::now())),
             own_row: Arc::new(own_row),
             writer,
             tick: config.tick,
@@ -168,6 +165,7 @@ impl Parts {
             leases,
             view,
             metrics,
+            breaker: store.breaker(),
             tokens: Tokens::new(config.auth_token.as_ref(), config.read_token.as_ref()),
             trusted_proxies: config.trusted_proxies.clone(),
             node_id: config.node_id.clone(),

@@ -2,6 +2,7 @@
 //!
 //! A leaf that every stage may import. Cores take a [`Moment`] or a [`Sighting`] as an argument and never ask.
 
+mod pulse;
 mod sight;
 
 use std::{
@@ -9,7 +10,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-pub use sight::{Sight, Sighting};
+pub use self::{
+    pulse::Pulse,
+    sight::{Sight, Sighting},
+};
 
 /// A moment of this machine's monotonic clock that goes on while the machine is suspended (`CLOCK_BOOTTIME` where
 /// there is one): nobody sets it, and it means nothing on another machine.

@@ -90,6 +90,9 @@ pub struct Config {
     pub tick: Duration,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Changes that may wait for their commit; more are refused with 429. No setting of users: 20,000 wait no longer
+    /// than a call does.
+    pub changes_waiting: usize,
 }
 
 /// How to log.
@@ -143,6 +146,9 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings").field("listen", &self.listen).finish_non_exhaustive()
     }
 }
+
+/// See [`Config::changes_waiting`].
+const CHANGES_WAITING: usize = 20_000;
 
 /// Shortest token.
 const TOKEN_MIN: usize = 16;
@@ -198,6 +204,7 @@ impl Settings {
             default_ttl: self.default_ttl()?,
             tick: self.tick()?,
             trusted_proxies: self.trusted_proxies()?,
+            changes_waiting: CHANGES_WAITING,
         })
     }
 

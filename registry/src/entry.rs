@@ -2,12 +2,15 @@
 //!
 //! A leaf that every stage may import, like `clock.rs`: it does nothing and knows nobody.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use registry_wire::{
     Endpoint, HealthPath, InstanceId, Metadata, Output, Reason, ServiceName, Session, Status, Ttl,
 };
 use serde::{Deserialize, Serialize};
+
+/// How long a session that has ended is remembered.
+pub const ENDED_SESSION_MEMORY: Duration = Duration::from_hours(1);
 
 /// Names one instance of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +32,10 @@ pub type EntryId = i64;
 
 /// The number of a change: one more than the change before it, the same on all nodes.
 pub type Revision = i64;
+
+/// A random number that each batch of changes is written with: another one at a revision that was read before says that
+/// the store went back in time.
+pub type Tag = i64;
 
 /// An entry without its beats: what is stored, logged and fanned out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,11 +120,15 @@ pub enum Kind {
     Expire,
     /// Put back, because a beat was acknowledged while another node removed it.
     Revive,
+    /// Too many instances are silent at once: none of them ends. Written at one of them, which it leaves as it is.
+    Hold,
+    /// Those that were held in vain are let go, one after the other. Written at one of them, as a hold is.
+    Release,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Register,
         Self::Replace,
         Self::Status,
@@ -126,6 +137,8 @@ impl Kind {
         Self::Deregister,
         Self::Expire,
         Self::Revive,
+        Self::Hold,
+        Self::Release,
     ];
 
     /// The word in the log and in metrics.
@@ -139,6 +152,8 @@ impl Kind {
             Self::Deregister => "deregister",
             Self::Expire => "expire",
             Self::Revive => "revive",
+            Self::Hold => "hold",
+            Self::Release => "release",
         }
     }
 
@@ -157,6 +172,15 @@ impl Kind {
     pub const fn beats(self) -> bool {
         matches!(self, Self::Register | Self::Replace | Self::Status | Self::Revive)
     }
+}
+
+/// Why an entry expired, for people.
+pub fn expiry_reason(ttl: Ttl, held_for: Option<Duration>) -> String {
+    let ttl = ttl.seconds();
+    held_for.map_or_else(
+        || format!("no heartbeat for {ttl} s"),
+        |held| format!("no heartbeat for {ttl} s, and let go after a hold of {} s", held.as_secs()),
+    )
 }
 
 /// What the change log keeps of a change, besides its columns.
@@ -178,6 +202,8 @@ pub struct Body {
 pub struct Change {
     /// Its number.
     pub revision: Revision,
+    /// Drawn anew for each batch. See [`Tag`].
+    pub tag: Tag,
     /// The entry that it is about.
     pub id: EntryId,
     /// When it was committed, in Unix seconds of the store. For people.

@@ -16,5 +16,9 @@ pub mod lease;
 pub mod lifecycle;
 pub mod log;
 pub mod metrics;
+pub mod seeded;
 pub mod store;
 pub mod view;
+
+#[cfg(test)]
+mod simulation;

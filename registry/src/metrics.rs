@@ -82,6 +82,75 @@ impl Ending {
     }
 }
 
+/// Whether calls of the store are made at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaker {
+    /// They are.
+    Closed,
+    /// They fail at once.
+    Open,
+    /// They fail at once, but for one that finds out.
+    HalfOpen,
+}
+
+impl Breaker {
+    /// The word for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
+/// What a compare with the table found and mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The node lacked an entry.
+    Missing,
+    /// The node held an entry that the table lacks.
+    Extra,
+    /// The node held something else.
+    Changed,
+}
+
+impl Difference {
+    /// Every difference.
+    pub const ALL: [Self; 3] = [Self::Missing, Self::Extra, Self::Changed];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// Why a node loaded everything again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resync {
+    /// Rows of a log were trimmed before it read them.
+    Trimmed,
+    /// The store went back in time.
+    Lost,
+}
+
+impl Resync {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Trimmed, Self::Lost];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trimmed => "trimmed",
+            Self::Lost => "lost_history",
+        }
+    }
+}
+
 /// What is true at the moment of a scrape.
 #[derive(Clone, Copy, Debug)]
 pub struct Gauges {
@@ -89,6 +158,14 @@ pub struct Gauges {
     pub active_services: usize,
     /// Entries that this node holds.
     pub instances: usize,
+    /// Instances that have beaten, but not for two thirds of their TTL.
+    pub silent: usize,
+    /// Of those, the ones whose lease would have ended but for the brake.
+    pub held: usize,
+    /// Whether too many are silent for any of them to end.
+    pub brake: bool,
+    /// The breaker before the store.
+    pub breaker: Breaker,
     /// Whether this node is blind.
     pub blind: bool,
     /// The age of what this node knows; `None` before it has loaded.
@@ -104,12 +181,16 @@ pub struct Metrics {
     active_services: IntGauge,
     breaker_open: IntGauge,
     instances: IntGauge,
+    brake: BrakeMetrics,
     blind: IntGauge,
     sight_age: prometheus::Gauge,
     changes: IntCounterVec,
     beats_written: IntCounter,
     commit_batches: prometheus::Histogram,
     store_calls: IntCounterVec,
+    resyncs: IntCounterVec,
+    compare_rounds: IntCounter,
+    compare_mended: IntCounterVec,
 }
 
 /// From a beat answered out of memory to a commit that ran into its deadline.
@@ -124,15 +205,11 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let metrics = Self {
-            operations: register(
+            operations: counters(
                 &registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "registry_operations_total",
-                        "Calls answered, by operation and how they ended.",
-                    ),
-                    &["operation", "status"],
-                )?,
+                "registry_operations_total",
+                "Calls answered, by operation and how they ended.",
+                &["operation", "status"],
             )?,
             durations: register(
                 &registry,
@@ -145,48 +222,37 @@ impl Metrics {
                     &["operation"],
                 )?,
             )?,
-            active_services: register(
+            active_services: gauge(
                 &registry,
-                IntGauge::new(
-                    "registry_active_services",
-                    "Names with an unexpired instance: those that GET /services lists.",
-                )?,
+                "registry_active_services",
+                "Names with an unexpired instance: those that GET /services lists.",
             )?,
-            breaker_open: register(
+            breaker_open: gauge(
                 &registry,
-                IntGauge::new("registry_circuit_breaker_open", "1 while the store is unreachable.")?,
+                "registry_circuit_breaker_open",
+                "1 while the store is unreachable: the breaker is open or half-open.",
             )?,
-            instances: register(
+            instances: gauge(&registry, "registry_instances", "Entries that this node holds.")?,
+            brake: BrakeMetrics::new(&registry)?,
+            blind: gauge(
                 &registry,
-                IntGauge::new("registry_instances", "Entries that this node holds.")?,
-            )?,
-            blind: register(
-                &registry,
-                IntGauge::new(
-                    "registry_blind",
-                    "1 while this node cannot claim to know: no expiry, no 404, writes answered 503.",
-                )?,
+                "registry_blind",
+                "1 while this node cannot claim to know: no expiry, no 404, writes answered 503.",
             )?,
             sight_age: register(
                 &registry,
                 prometheus::Gauge::new("registry_sight_age_seconds", "Age of what this node knows.")?,
             )?,
-            changes: register(
+            changes: counters(
                 &registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "registry_changes_total",
-                        "Changes of membership that this node committed, by kind.",
-                    ),
-                    &["kind"],
-                )?,
+                "registry_changes_total",
+                "Changes of membership that this node committed, by kind.",
+                &["kind"],
             )?,
-            beats_written: register(
+            beats_written: counter(
                 &registry,
-                IntCounter::new(
-                    "registry_beats_written_total",
-                    "Beats that this node wrote to the store, once per instance and tick.",
-                )?,
+                "registry_beats_written_total",
+                "Beats that this node wrote to the store, once per instance and tick.",
             )?,
             commit_batches: register(
                 &registry,
@@ -195,27 +261,56 @@ impl Metrics {
                         .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0]),
                 )?,
             )?,
-            store_calls: register(
+            store_calls: counters(
                 &registry,
-                IntCounterVec::new(
-                    Opts::new("registry_store_calls_total", "Calls of the store, by kind and result."),
-                    &["call", "result"],
+                "registry_store_calls_total",
+                "Calls of the store, by kind and result.",
+                &["call", "result"],
+            )?,
+            resyncs: counters(
+                &registry,
+                "registry_resyncs_total",
+                "Times that this node loaded everything again, by reason; lost_history: the store went back in time.",
+                &["reason"],
+            )?,
+            compare_rounds: register(
+                &registry,
+                IntCounter::new(
+                    "registry_compare_rounds_total",
+                    "Times that every entry was compared with the table.",
                 )?,
+            )?,
+            compare_mended: counters(
+                &registry,
+                "registry_compare_mended_total",
+                "Entries that differed from the table and were mended, by difference; above 0 there was a fault.",
+                &["difference"],
             )?,
             registry,
         };
-        for operation in Operation::ALL {
-            metrics.durations.with_label_values(&[operation.as_str()]);
-            for ending in Ending::ALL {
-                metrics.operations.with_label_values(&[operation.as_str(), ending.as_str()]);
-            }
-        }
-        for kind in Kind::ALL {
-            metrics.changes.with_label_values(&[kind.as_str()]);
-        }
+        metrics.label();
         #[cfg(target_os = "linux")]
         metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
+    }
+
+    /// Every label set is there from the start.
+    fn label(&self) {
+        for difference in Difference::ALL {
+            self.compare_mended.with_label_values(&[difference.as_str()]);
+        }
+        for reason in Resync::ALL {
+            self.resyncs.with_label_values(&[reason.as_str()]);
+        }
+        for operation in Operation::ALL {
+            self.durations.with_label_values(&[operation.as_str()]);
+            for ending in Ending::ALL {
+                self.operations.with_label_values(&[operation.as_str(), ending.as_str()]);
+            }
+        }
+        for kind in Kind::ALL {
+            self.changes.with_label_values(&[kind.as_str()]);
+        }
     }
 
     /// Counts a call.
@@ -229,9 +324,29 @@ impl Metrics {
         self.changes.with_label_values(&[kind.as_str()]).inc();
     }
 
+    /// Counts a compare of every entry with the table.
+    pub fn compare_round(&self) {
+        self.compare_rounds.inc();
+    }
+
+    /// Counts an entry that differed from the table.
+    pub fn compare_mended(&self, difference: Difference) {
+        self.compare_mended.with_label_values(&[difference.as_str()]).inc();
+    }
+
+    /// Counts a whole load beyond the one at start.
+    pub fn resync(&self, reason: Resync) {
+        self.resyncs.with_label_values(&[reason.as_str()]).inc();
+    }
+
     /// Counts beats that are in the store.
     pub fn beats_written(&self, count: usize) {
         self.beats_written.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// Counts an instance that was removed after a hold.
+    pub fn let_go(&self) {
+        self.brake.let_go.inc();
     }
 
     /// Counts a batch of changes.
@@ -240,15 +355,9 @@ impl Metrics {
         self.commit_batches.observe(size as f64);
     }
 
-    /// Counts a call of the store; its result says whether the store is reachable. `call` is one of a few constants.
+    /// Counts a call of the store. `call` is one of a few constants.
     pub fn store_call(&self, call: &'static str, ok: bool) {
         self.store_calls.with_label_values(&[call, if ok { "ok" } else { "error" }]).inc();
-        self.breaker_open.set(i64::from(!ok));
-    }
-
-    /// Whether the last call of the store succeeded.
-    pub fn store_reachable(&self) -> bool {
-        self.breaker_open.get() == 0
     }
 
     /// The text that Prometheus scrapes.
@@ -259,10 +368,67 @@ impl Metrics {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.active_services.set(whole(gauges.active_services));
         self.instances.set(whole(gauges.instances));
+        self.brake.silent.set(whole(gauges.silent));
+        self.brake.held.set(whole(gauges.held));
+        self.brake.engaged.set(i64::from(gauges.brake));
+        self.breaker_open.set(i64::from(gauges.breaker != Breaker::Closed));
         self.blind.set(i64::from(gauges.blind));
         self.sight_age.set(gauges.sight_age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+/// What the brake on mass death does.
+#[derive(Debug)]
+struct BrakeMetrics {
+    silent: IntGauge,
+    held: IntGauge,
+    engaged: IntGauge,
+    let_go: IntCounter,
+}
+
+impl BrakeMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            silent: gauge(
+                registry,
+                "registry_silent_entries",
+                "Instances that have beaten, but not for two thirds of their TTL.",
+            )?,
+            held: gauge(
+                registry,
+                "registry_held_entries",
+                "Instances that are listed as stale because too many fell silent at once.",
+            )?,
+            engaged: gauge(
+                registry,
+                "registry_brake_engaged",
+                "1 while too many instances are silent at once for any of them to expire.",
+            )?,
+            let_go: counter(
+                registry,
+                "registry_let_go_total",
+                "Instances that this node removed after a hold in which they did not come back.",
+            )?,
+        })
+    }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    register(registry, IntGauge::new(name, help)?)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    register(registry, IntCounter::new(name, help)?)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, prometheus::Error> {

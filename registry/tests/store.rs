@@ -6,6 +6,8 @@
 mod beats;
 #[path = "store/changes.rs"]
 mod changes;
+#[path = "store/history.rs"]
+mod history;
 #[path = "store/loading.rs"]
 mod loading;
 #[path = "store/postgres.rs"]
@@ -51,12 +53,13 @@ conformance! {
         ended_sessions_are_remembered_by_key
         an_operators_drain_is_no_beat
         a_batch_is_answered_in_its_order
-        a_batch_of_a_thousand
+        the_largest_batch
         revisions_are_gapless_under_many_committers
         changes_are_read_page_by_page
         what_no_caller_may_ask_for_is_refused
         texts_of_all_kinds_survive
-        an_entry_is_revived_with_a_new_id;
+        an_entry_is_revived_with_a_new_id
+        what_the_brake_tells_leaves_the_entry_as_it_is;
     beats:
         a_beat_counts
         missing_ids_are_named_and_the_others_beat
@@ -68,7 +71,9 @@ conformance! {
     loading:
         what_is_loaded_is_what_was_written
         the_time_since_the_last_beat_is_told
+        a_renewal_is_told_from_a_registration
         removals_are_remembered_oldest_first
+        sessions_that_ended_are_loaded_with_and_without_an_entry
         history_is_trimmed_from_its_beginning
         migrating_again_changes_nothing
         a_later_schema_is_left_alone

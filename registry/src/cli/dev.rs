@@ -3,7 +3,8 @@ use std::{net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
-    time::timeout,
+    sync::oneshot,
+    time::{sleep, timeout},
 };
 use tracing::info;
 
@@ -43,31 +44,42 @@ pub(super) async fn run(config: Config) -> Result<(), String> {
     }
     let mut sidecar = sidecar.spawn().map_err(|error| format!("the sidecar cannot be started: {error}"))?;
     announce(&registry.to_string(), port, service.id());
-    // Bring the service back when somebody kills it, a little later, so that both can be watched.
+    let (end, ending) = oneshot::channel::<()>();
     let keeper = tokio::spawn(async move {
-        loop {
-            let ended = service.wait().await;
-            info!(?ended, "the sample service ended; it is started again in {} s", BACK_AFTER.as_secs());
-            tokio::time::sleep(BACK_AFTER).await;
-            match start_sample(port) {
-                Ok(again) => {
-                    info!(pid = again.id(), "the sample service is back");
-                    service = again;
-                }
-                Err(error) => {
-                    tracing::error!("{error}");
-                    return;
-                }
-            }
+        tokio::select! {
+            () = keep(&mut service, port) => {}
+            _ = ending => {}
         }
+        // Waits for its end: nothing is left running when this process is gone.
+        drop(service.kill().await);
     });
     let stop = async {
         stop.await;
         leave(&mut sidecar).await;
     };
     let ended = app::run(config, listener, stop).await.map_err(|error| error.to_string());
-    keeper.abort();
+    drop(end);
+    drop(keeper.await);
     ended
+}
+
+/// Brings the service back when somebody kills it, a little later, so that both can be watched.
+async fn keep(service: &mut Child, port: u16) {
+    loop {
+        let ended = service.wait().await;
+        info!(?ended, "the sample service ended; it is started again in {} s", BACK_AFTER.as_secs());
+        sleep(BACK_AFTER).await;
+        match start_sample(port) {
+            Ok(again) => {
+                info!(pid = again.id(), "the sample service is back");
+                *service = again;
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                return;
+            }
+        }
+    }
 }
 
 /// How long a killed sample service stays away.

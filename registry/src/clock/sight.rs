@@ -11,6 +11,8 @@ use super::{AtomicMoment, Moment};
 pub struct Sight {
     mark: AtomicMoment,
     floor: AtomicMoment,
+    /// Sight from before this moment counts for nothing.
+    lost: AtomicMoment,
     blind_after: Duration,
     continuous: bool,
 }
@@ -24,6 +26,7 @@ impl Sight {
         Self {
             mark: AtomicMoment::new(Moment::NEVER),
             floor: AtomicMoment::new(Moment::NEVER),
+            lost: AtomicMoment::new(Moment::NEVER),
             blind_after: tick.saturating_mul(BLIND_AFTER_TICKS),
             continuous: false,
         }
@@ -34,19 +37,31 @@ impl Sight {
         Self { continuous: true, ..Self::ticking(tick) }
     }
 
+    /// Without sight for longer than this a node is blind: what any node knew before, every node that sees knows.
+    pub const fn blind_after(&self) -> Duration {
+        self.blind_after
+    }
+
+    /// How long ago a row of the beat log was written that has so many later ones of its writer: so long at least, as a
+    /// writer writes one a tick. Within the bound of blindness it may be now, as two may be written in one tick.
+    pub fn age_of_row(&self, later: u64) -> Duration {
+        let ticks = later.saturating_sub(BLIND_AFTER_TICKS.into());
+        (self.blind_after / BLIND_AFTER_TICKS).saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+    }
+
     /// What there is to say at `now`.
     pub fn at(&self, now: Moment) -> Sighting {
         // The mark before the floor: who sees a new mark also sees the floor that was set before it.
         let mark = self.mark.get();
         let floor = self.floor.get();
         let loaded = mark != Moment::NEVER;
-        let blind = !loaded || now.since(mark) > self.blind_after;
+        let blind = !loaded || mark <= self.lost.get() || now.since(mark) > self.blind_after;
         let sight = if self.continuous && !blind { now } else { mark };
         Sighting { now, sight, floor, loaded, blind }
     }
 
     /// Moves sight to `seen`, at `now`. Where the node was blind until now, every lease first gets a full TTL: it
-    /// may have refused, or not heard of, beats of any instance. Returns whether it was blind.
+    /// may have refused, or not heard of, beats of any instance. Returns whether it was blind and is not any more.
     ///
     /// The caller has read both logs to their ends first.
     pub fn advance(&self, seen: Moment, now: Moment) -> bool {
@@ -55,7 +70,14 @@ impl Sight {
             self.floor.advance(now);
         }
         self.mark.advance(seen);
-        was_blind
+        was_blind && !self.at(now).blind
+    }
+
+    /// What was seen until `now` was not true: the node is blind at once, until it has seen something later.
+    pub fn lose(&self, now: Moment) {
+        // What is loaded next may bring leases that count from long ago.
+        self.floor.advance(now);
+        self.lost.advance(now);
     }
 }
 

@@ -1,3 +1,5 @@
+use clap::{Command, FromArgMatches};
+
 use super::*;
 
 const GOOD_TOKEN: &str = "q7Jd0xWb52LmZr8K";
@@ -112,4 +114,83 @@ fn a_log_filter_names_levels() {
         assert!(logging(bad).unwrap_err().to_string().starts_with("REGISTRY_LOG "), "{bad}");
     }
     assert!(!settings().logging(true).unwrap().json && settings().logging(false).unwrap().json);
+}
+
+/// A setting: its variable, its flag, and the field that they set.
+type Setting = (&'static str, &'static str, fn(&Settings) -> &Option<String>);
+
+const SETTINGS: [Setting; 15] = [
+    ("REGISTRY_LISTEN", "listen", |s| &s.listen),
+    ("DATABASE_URL", "database-url", |s| &s.database_url),
+    ("DATABASE_URL_FILE", "database-url-file", |s| &s.database_url_file),
+    ("DATABASE_LISTEN_URL", "database-listen-url", |s| &s.database_listen_url),
+    ("REGISTRY_AUTH_TOKEN", "auth-token", |s| &s.auth_token),
+    ("REGISTRY_AUTH_TOKEN_FILE", "auth-token-file", |s| &s.auth_token_file),
+    ("REGISTRY_READ_TOKEN", "read-token", |s| &s.read_token),
+    ("REGISTRY_READ_TOKEN_FILE", "read-token-file", |s| &s.read_token_file),
+    ("REGISTRY_ALLOW_ANONYMOUS", "allow-anonymous", |s| &s.allow_anonymous),
+    ("REGISTRY_NODE_ID", "node-id", |s| &s.node_id),
+    ("REGISTRY_DEFAULT_TTL", "default-ttl", |s| &s.default_ttl),
+    ("REGISTRY_TICK_MS", "tick-ms", |s| &s.tick_ms),
+    ("REGISTRY_TRUSTED_PROXIES", "trusted-proxies", |s| &s.trusted_proxies),
+    ("REGISTRY_LOG", "log", |s| &s.log),
+    ("REGISTRY_LOG_FORMAT", "log-format", |s| &s.log_format),
+];
+
+#[test]
+fn every_variable_is_also_a_flag_of_the_same_field() {
+    let command = Settings::augment_args(Command::new("registry"));
+    assert_eq!(command.get_arguments().count(), SETTINGS.len(), "the table above lists them all");
+    for (variable, flag, field) in SETTINGS {
+        // One argument has both names, so they set the same field.
+        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(flag));
+        assert_eq!(argument.and_then(clap::Arg::get_env), Some(variable.as_ref()), "{flag}");
+        // No variable of the tests' own environment takes part.
+        let alone = command.clone().mut_args(|argument| argument.env(None::<&str>));
+        let matches = alone.try_get_matches_from(["registry", &format!("--{flag}"), "value"]).unwrap();
+        let settings = Settings::from_arg_matches(&matches).unwrap();
+        for (_, other, get) in SETTINGS {
+            let expected = (other == flag).then(|| "value".to_owned());
+            assert_eq!(*get(&settings), expected, "--{flag} and {other}");
+        }
+        assert_eq!(field(&settings).as_deref(), Some("value"));
+    }
+}
+
+#[test]
+fn every_secret_may_come_from_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path.to_str().unwrap().to_owned())
+    };
+    let config = Settings {
+        database_url_file: file("url", "postgres://u:p@h/d\n"),
+        auth_token_file: file("write", &format!("{GOOD_TOKEN}-write\n")),
+        read_token_file: file("read", &format!(" {GOOD_TOKEN}-read\r\n")),
+        ..settings()
+    };
+    let config = config.config().unwrap();
+    let exposed = |secret: Option<SecretString>| secret.unwrap().expose_secret().to_owned();
+    assert_eq!(config.database_url.expose_secret(), "postgres://u:p@h/d");
+    assert_eq!(exposed(config.auth_token), format!("{GOOD_TOKEN}-write"));
+    assert_eq!(exposed(config.read_token), format!("{GOOD_TOKEN}-read"));
+}
+
+#[test]
+fn a_node_without_a_name_gets_that_of_its_host_and_a_random_end() {
+    let name = |settings: Settings| settings.config().unwrap().node_id;
+    let (one, other) = (name(settings()), name(Settings { node_id: Some(String::new()), ..settings() }));
+    assert_ne!(one, other);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for name in [one, other] {
+        let (begin, end) = name.rsplit_once('-').unwrap();
+        assert_eq!(begin, host.trim());
+        assert!(
+            end.len() == 6 && end.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()),
+            "{name}"
+        );
+    }
+    assert_eq!(name(Settings { node_id: Some("berlin-1".into()), ..settings() }), "berlin-1");
 }

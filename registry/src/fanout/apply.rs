@@ -1,44 +1,42 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 
+use super::{
+    history::{Broken, History},
+    orphans::Orphans,
+};
 use crate::{
-    clock::{self, Moment},
+    clock::{Moment, Sighting},
     entry::{Change, Key, Kind, Revision},
     lease::Leases,
-    store::{BeatRow, Loaded, Writer},
+    seeded::{Bug, seeded},
+    store::{BeatRow, Loaded, LogPage, LogRow, Writer},
     view::{Entry, GoneInstance, Update, View},
 };
 
-/// Applies changes in order of revision for each key: a row that is seen twice, or late, changes nothing.
+/// Applies changes in order of revision for each key: a row that is seen twice, or late, changes nothing. `now` is
+/// always the moment after the rows were read or committed: what they renew counts from there.
 #[derive(Debug)]
 pub struct Applier {
-    leases: Arc<Leases>,
-    view: Arc<View>,
-    merge: Mutex<Merge>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) view: Arc<View>,
+    pub(super) merge: Mutex<Merge>,
 }
 
 #[derive(Debug, Default)]
-struct Merge {
-    /// Every row of the change log up to here was read and applied. Only rows that were read move it: a change that
-    /// this node committed itself is applied ahead of it.
-    cursor: Revision,
+pub(super) struct Merge {
+    /// The change log, as far as it was read.
+    pub(super) history: History,
     /// Keys removed by a change beyond the cursor, so that an older row that is read later does not bring them back.
-    removed: HashMap<Key, Revision>,
+    pub(super) removed: HashMap<Key, Revision>,
     /// The last row of each writer that was read and applied.
     beat_cursors: BTreeMap<Writer, i64>,
-}
-
-/// The log does not go on where this node stopped reading: rows in between were trimmed, so everything must be
-/// loaded again.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log goes on at {found}, but {expected} was expected")]
-pub struct Gap {
-    expected: i64,
-    found: i64,
+    /// What readers still see although the store lost it.
+    pub(super) orphans: Orphans,
 }
 
 impl Applier {
@@ -49,7 +47,7 @@ impl Applier {
 
     /// Where to read on in the change log.
     pub fn cursor(&self) -> Revision {
-        self.merge.lock().cursor
+        self.merge.lock().history.cursor()
     }
 
     /// Where to read on in the beat log.
@@ -57,37 +55,43 @@ impl Applier {
         self.merge.lock().beat_cursors.clone()
     }
 
+    /// Whether this writer's row of beats was read and applied, and with it all that was committed before it.
+    pub fn has_read(&self, writer: Writer, seq: i64) -> bool {
+        self.merge.lock().beat_cursors.get(&writer).is_some_and(|read| *read >= seq)
+    }
+
     /// Applies changes that this node has just committed.
-    pub fn committed(&self, changes: &[Change]) {
+    pub fn committed(&self, changes: &[Change], now: Moment) {
         let mut merge = self.merge.lock();
-        self.apply(&mut merge, changes, clock::now());
+        merge.history.committed(changes);
+        self.apply(&mut merge, changes, now);
     }
 
     /// Applies rows read from the change log after the cursor, and moves it.
     ///
     /// # Errors
-    /// The first row does not follow the cursor; nothing is applied then.
-    pub fn log_rows(&self, changes: &[Change]) -> Result<(), Gap> {
+    /// The page is not the continuation of what was read; nothing is applied then.
+    pub fn log_page(&self, page: &LogPage, now: Moment) -> Result<(), Broken> {
         let mut merge = self.merge.lock();
-        let mut expected = merge.cursor + 1;
-        for change in changes {
-            if change.revision != expected {
-                return Err(Gap { expected, found: change.revision });
-            }
-            expected += 1;
-        }
-        self.apply(&mut merge, changes, clock::now());
-        merge.cursor = expected - 1;
-        let cursor = merge.cursor;
-        merge.removed.retain(|_, revision| *revision > cursor);
+        merge.history.check(page)?;
+        let changes = page.rows.iter().filter_map(|row| match row {
+            LogRow::Change(change) => Some(change.as_ref()),
+            LogRow::Epoch { .. } | LogRow::Unknown { .. } => None,
+        });
+        self.apply(&mut merge, changes, now);
+        merge.history.read(&page.rows);
+        merge.forget_removed();
         Ok(())
     }
 
-    fn apply(&self, merge: &mut Merge, changes: &[Change], now: Moment) {
-        let mut updates = Vec::with_capacity(changes.len());
+    fn apply<'a>(&self, merge: &mut Merge, changes: impl IntoIterator<Item = &'a Change>, now: Moment) {
+        let mut updates = Vec::new();
         let mut in_this_call: HashMap<Key, Revision> = HashMap::new();
         for change in changes {
             let key = change.key();
+            if matches!(change.kind, Kind::Hold | Kind::Release) {
+                self.leases.brake_heard(change.kind == Kind::Hold, change.id, now);
+            }
             let known =
                 in_this_call.get(&key).or(merge.removed.get(&key)).copied().max(self.view.revision(&key));
             if known.is_some_and(|known| known >= change.revision) {
@@ -97,108 +101,135 @@ impl Applier {
                 // The acknowledged beat wins: its batch will find the row gone, and flush puts the entry back.
                 continue;
             }
+            if change.kind == Kind::Expire {
+                self.leases.expired(change.id, now);
+            }
             in_this_call.insert(key.clone(), change.revision);
             if change.kind.removes() {
-                let ended = change.body.ended_session.as_slice();
-                self.leases.remember_ended_sessions(&key, ended);
+                if let Some(ended) = &change.body.ended_session {
+                    self.leases.session_ended(&key, ended, now);
+                }
                 self.leases.remove(change.id);
                 merge.removed.insert(key.clone(), change.revision);
                 updates.push(Update::Remove(key, GoneInstance::of(change)));
             } else {
                 let record = change.body.record.clone();
                 let ended = change.body.ended_session.as_ref();
-                let last_seen = self.leases.put(change.id, &record, ended, now, change.kind.beats());
+                let pulse = self.leases.put(change.id, &record, ended, now, change.kind.beats());
                 merge.removed.remove(&key);
-                updates.push(Update::Put(Arc::new(Entry::new(
-                    change.id,
-                    change.revision,
-                    record,
-                    last_seen,
-                ))));
+                updates.push(Update::Put(Arc::new(Entry::new(change.id, change.revision, record, pulse))));
             }
         }
         self.view.apply(updates);
     }
 
     /// Applies rows of the beat log, this node's own among them. Beats of entries that this node does not know yet
-    /// are passed over: their registration, read after them, counts their lease from that later moment.
+    /// are passed over: their registration, read after them, counts their lease from that later moment. Of rows that
+    /// were missed for long the first are old: an instance that died meanwhile must not look as if it had just beaten.
     ///
     /// # Errors
-    /// A writer's first row does not follow its cursor; the rows before it are applied.
-    pub fn beat_rows(&self, rows: &[BeatRow], own: Writer) -> Result<(), Gap> {
+    /// A writer's first row does not follow its cursor, or its last row lies before it; the rows before are applied.
+    pub fn beat_rows(&self, rows: &[BeatRow], own: Writer, now: Moment) -> Result<(), Broken> {
         let mut merge = self.merge.lock();
+        let last: HashMap<Writer, i64> = rows.iter().map(|row| (row.writer, row.seq)).collect();
         for row in rows {
             if let Some(cursor) = merge.beat_cursors.get(&row.writer) {
-                if row.seq <= *cursor {
-                    continue;
-                }
-                if row.seq != cursor + 1 {
-                    return Err(Gap { expected: cursor + 1, found: row.seq });
+                match row.seq - cursor {
+                    ..0 => return Err(Broken::Lost("a writer's last beats are gone")),
+                    0 => continue,
+                    1 => {}
+                    _ => return Err(Broken::Trimmed { expected: cursor + 1, found: row.seq }),
                 }
             }
-            if row.writer != own {
-                self.leases.heard_elsewhere(&row.ids, clock::now());
+            if row.writer != own && !seeded(Bug::BeatsNotFannedOut) {
+                let later = last.get(&row.writer).map_or(0, |last| last.saturating_sub(row.seq));
+                let age = self.leases.age_of_row(u64::try_from(later).unwrap_or_default());
+                self.leases.heard_elsewhere(&row.ids, now.minus(age));
             }
             merge.beat_cursors.insert(row.writer, row.seq);
         }
         Ok(())
     }
 
-    /// Takes up everything that the store holds: at start, and behind a trim. What this node knows and the store does
-    /// not is removed, unless it is newer than what was read or has a beat that is not written yet.
-    pub fn load(&self, loaded: Loaded) {
-        let now = clock::now();
+    /// Takes up everything that the store holds: at start, behind a trim, and after the store went back in time. What
+    /// this node knows and the store does not is removed where a row of the log says why, and orphaned otherwise:
+    /// a load takes nothing from readers without a reason. What was committed after the snapshot is left alone.
+    pub fn load(&self, loaded: Loaded, now: Moment) {
         let mut merge = self.merge.lock();
+        merge.history.begin(&loaded);
+        merge.forget_removed();
+        merge.beat_cursors = loaded.cursors;
         let mut updates = Vec::with_capacity(loaded.entries.len());
-        let mut present = std::collections::HashSet::with_capacity(loaded.entries.len());
+        let mut present = HashSet::with_capacity(loaded.entries.len());
         for entry in loaded.entries {
             let key = entry.stored.record.key();
             let known = merge.removed.get(&key).copied().max(self.view.revision(&key));
-            if known.is_none_or(|known| known < entry.stored.revision) {
+            // An older revision than the known one is the truth after the store went back.
+            if known.is_none_or(|known| known <= loaded.head) {
                 let (id, revision, record) = (entry.stored.id, entry.stored.revision, entry.stored.record);
-                let last_seen = self.leases.put(id, &record, None, now.minus(entry.since_beat), false);
-                self.leases.heard_elsewhere(&[id], now.minus(entry.since_beat));
-                self.leases.remember_ended_sessions(&key, &entry.ended_sessions);
-                updates.push(Update::Put(Arc::new(Entry::new(id, revision, record, last_seen))));
+                let pulse = self.leases.put(id, &record, None, now.minus(entry.since_beat), false);
+                self.leases.loaded(id, now.minus(entry.since_beat), entry.renewed);
+                self.leases.remember_ended_sessions(&key, &entry.ended_sessions, now);
+                updates.push(Update::Put(Arc::new(Entry::new(id, revision, record, pulse))));
             } else if let Some((id, _, _)) = self.leases.lease(&key) {
-                self.leases.heard_elsewhere(&[id], now.minus(entry.since_beat));
+                self.leases.loaded(id, now.minus(entry.since_beat), entry.renewed);
             }
             present.insert(key);
         }
+        let gone: HashMap<Key, &Change> = loaded.gone.iter().map(|change| (change.key(), change)).collect();
         self.view.each_service(None, |service| {
             for entry in service.entries() {
                 let key = entry.record.key();
-                let newer = entry.revision > loaded.head || self.leases.has_unwritten_beat(entry.id);
-                if !present.contains(&key) && !newer {
-                    self.leases.remove(entry.id);
-                    let gone = loaded.gone.iter().rev().find(|change| change.key() == key);
-                    updates.push(Update::Remove(key, gone.map_or_else(unexplained, GoneInstance::of)));
+                if entry.revision <= loaded.head && !present.contains(&key) {
+                    let why = gone.get(&key).filter(|change| change.revision > entry.revision).copied();
+                    updates.extend(self.absent(&mut merge.orphans, entry, why, now));
                 }
             }
             true
         });
+        for (key, ended) in loaded.past_sessions {
+            self.leases.remember_ended_sessions(&key, &ended, now);
+        }
         self.view.remember_gone(loaded.gone.iter().map(|change| (change.key(), GoneInstance::of(change))));
         self.view.apply(updates);
-        merge.cursor = merge.cursor.max(loaded.head);
-        let cursor = merge.cursor;
-        merge.removed.retain(|_, revision| *revision > cursor);
-        for (writer, seq) in loaded.cursors {
-            let cursor = merge.beat_cursors.entry(writer).or_insert(seq);
-            *cursor = seq.max(*cursor);
+    }
+
+    /// What becomes of an entry that the store does not hold.
+    fn absent(
+        &self,
+        orphans: &mut Orphans,
+        entry: &Entry,
+        why: Option<&Change>,
+        now: Moment,
+    ) -> Option<Update> {
+        match why {
+            // The acknowledged beat wins: its batch will find the row gone, and flush puts the entry back.
+            Some(why) if why.kind == Kind::Expire && self.leases.has_unwritten_beat(entry.id) => None,
+            Some(why) => {
+                self.leases.remove(entry.id);
+                Some(Update::Remove(entry.record.key(), GoneInstance::of(why)))
+            }
+            None => {
+                self.leases.remove(entry.id);
+                orphans.take(entry, now)
+            }
         }
+    }
+
+    /// Takes from readers what the store lost and what did not come back for a TTL.
+    pub fn end_orphans(&self, sighting: &Sighting) {
+        let mut merge = self.merge.lock();
+        let ended = merge.orphans.ended(&self.view, sighting);
+        self.view.apply(ended);
     }
 }
 
-/// What is remembered of an entry whose removal stands in no log row that is left.
-fn unexplained() -> GoneInstance {
-    GoneInstance {
-        revision: 0,
-        state: "expired",
-        at: clock::unix_now(clock::now()),
-        last_seen: None,
-        reason: "removed while this node could not read of it".to_owned(),
+impl Merge {
+    fn forget_removed(&mut self) {
+        let cursor = self.history.cursor();
+        self.removed.retain(|_, revision| *revision > cursor);
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,7 +5,10 @@
 //! Out: updates of `lease` and `view`; answers to who waits for a look at the change log.
 
 mod apply;
+mod compare;
 mod follow;
+mod history;
 mod listen;
+mod orphans;
 
 pub use self::{apply::Applier, follow::Follower, listen::Listener};

@@ -5,7 +5,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{Flush, buffer::Buffer};
-use crate::{clock, entry::EntryId};
+use crate::{clock, entry::EntryId, lease::Leases, store::BeatsWritten};
 
 /// Writes the beats of each tick as one row, empty or not: the row also proves this node's sight.
 pub(super) async fn run(
@@ -51,28 +51,50 @@ async fn write(flush: &Flush, buffer: &mut Buffer, missing: &mpsc::UnboundedSend
         let outcome = flush.store.write_beats(flush.writer, seq, ids).await;
         flush.metrics.store_call("beats", outcome.is_ok());
         match outcome {
-            Ok(written) if written.repeated => {
-                buffer.repeated();
-                fresh = &[];
-            }
-            Ok(written) => {
-                let mut ids = buffer.written();
-                flush.metrics.beats_written(ids.len());
-                flush.own_row.send_replace((seq, before));
-                // A beat whose row is gone stays unwritten until it is known why.
-                ids.retain(|id| !written.missing.contains(id));
-                flush.leases.beats_written(&ids);
-                if !written.missing.is_empty() {
-                    debug!(count = written.missing.len(), "beats of entries without a row");
-                    // The receiver ends with the process.
-                    drop(missing.send(written.missing));
+            Ok(written) => match settle(&flush.leases, buffer, written) {
+                Row::Repeated => fresh = &[],
+                Row::Written { count, missing: absent } => {
+                    flush.metrics.beats_written(count);
+                    flush.own_row.send_replace((seq, before));
+                    if !absent.is_empty() {
+                        debug!(count = absent.len(), "beats of entries without a row");
+                        // The receiver ends with the process.
+                        drop(missing.send(absent));
+                    }
+                    return true;
                 }
-                return true;
-            }
+            },
             Err(error) => {
                 warn!(%error, beats = ids.len(), "beats could not be written; they are kept and written with the next");
                 return false;
             }
         }
     }
+}
+
+/// What became of a row of beats.
+pub(crate) enum Row {
+    /// Its number was used by an earlier call: the beats go into the next row, at once.
+    Repeated,
+    /// It is in the store.
+    Written {
+        /// How many beats it holds.
+        count: usize,
+        /// Beats whose entry has no row in the store.
+        missing: Vec<EntryId>,
+    },
+}
+
+/// Takes note of what the store said of the last row of the buffer.
+pub(crate) fn settle(leases: &Leases, buffer: &mut Buffer, written: BeatsWritten) -> Row {
+    if written.repeated {
+        buffer.repeated();
+        return Row::Repeated;
+    }
+    let mut ids = buffer.written();
+    let count = ids.len();
+    // A beat whose row is gone stays unwritten until it is known why.
+    ids.retain(|id| !written.missing.contains(id));
+    leases.beats_written(&ids);
+    Row::Written { count, missing: written.missing }
 }

@@ -3,7 +3,7 @@
 use registry_wire::Session;
 
 use crate::{
-    entry::{Body, Kind, Record, Stored},
+    entry::{Body, Kind, Record, Stored, expiry_reason},
     lease::{Outcome, Registration, Submission, Write},
     store::{Mutation, Standing},
 };
@@ -48,12 +48,17 @@ pub(super) fn decide(submission: &Submission, standing: Standing) -> Result<Deci
             let body = Body { ended_session, last_seen: *last_seen, ..plan.body };
             Plan { body, reason: Some(format!("deregistered by {by}")), ..plan }
         }
-        Write::Expire { id, noted_beat, last_seen } => {
+        Write::Expire { id, noted_beat, last_seen, held_for } => {
             let stored = standing.entry.filter(|stored| stored.id == *id).ok_or(Outcome::Unknown)?;
-            let reason = format!("no heartbeat for {} s", stored.record.ttl_seconds.seconds());
+            let reason = expiry_reason(stored.record.ttl_seconds, *held_for);
             let plan = Plan::new(Kind::Expire, stored.record);
             let body = Body { last_seen: Some(*last_seen), ..plan.body };
             Plan { body, noted_beat: Some(*noted_beat), reason: Some(reason), ..plan }
+        }
+        Write::Brake { hold, reason } => {
+            let record = standing.entry.ok_or(Outcome::Unknown)?.record;
+            let kind = if *hold { Kind::Hold } else { Kind::Release };
+            Plan { reason: Some(reason.clone()), ..Plan::new(kind, record) }
         }
         Write::Revive { body } => {
             let named = body.record.session.clone();

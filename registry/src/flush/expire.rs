@@ -7,7 +7,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::Flush;
+use super::{Flush, brake};
 use crate::{
     clock::{self, Moment},
     entry::EntryId,
@@ -35,6 +35,7 @@ pub(super) async fn run(flush: Flush, submit: mpsc::WeakSender<Submission>, mut 
         }
         let due = flush.leases.due(&flush.leases.sighting(clock::now()));
         let Some(submit) = submit.upgrade() else { return };
+        brake::tell(&flush, &submit).await;
         for batch in due.chunks(BATCH) {
             remove(&flush, &submit, batch).await;
         }
@@ -52,14 +53,14 @@ async fn note(flush: &Flush, ids: &[EntryId]) {
     };
     let sighting = flush.leases.sighting(clock::now());
     for id in ids {
-        let due = |beat: &i64| (*beat, removal_due(sighting.now, flush.tick));
+        let due = |beat: &i64| (*beat, removal_due(sighting.now, flush.tick, &mut clock::rng()));
         flush.leases.noted(*id, noted.get(id).map(due), &sighting);
     }
 }
 
 /// Three ticks on, plus a random part of one, so that nodes do not all remove the same entry at once.
-fn removal_due(now: Moment, tick: Duration) -> Moment {
-    now.plus(tick * GRACE_TICKS).plus(tick.mul_f64(clock::rng().random_range(0.0..1.0)))
+pub(crate) fn removal_due(now: Moment, tick: Duration, rng: &mut impl Rng) -> Moment {
+    now.plus(tick * GRACE_TICKS).plus(tick.mul_f64(rng.random_range(0.0..1.0)))
 }
 
 async fn remove(flush: &Flush, submit: &mpsc::Sender<Submission>, due: &[Ended]) {
@@ -72,6 +73,7 @@ async fn remove(flush: &Flush, submit: &mpsc::Sender<Submission>, due: &[Ended])
             id: ended.id,
             noted_beat: ended.noted_beat,
             last_seen: clock::unix_at(ended.last_seen, now, unix_now),
+            held_for: ended.held_for,
         };
         let submission = Submission { key: ended.key.clone(), write, actor: None, reply };
         if submit.send(submission).await.is_err() {
@@ -81,7 +83,13 @@ async fn remove(flush: &Flush, submit: &mpsc::Sender<Submission>, due: &[Ended])
     }
     for (ended, outcome) in replies {
         match outcome.await {
-            Ok(Outcome::Done { .. }) => info!(instance = %ended.key, "expired"),
+            Ok(Outcome::Done { .. }) => match ended.held_for {
+                None => info!(instance = %ended.key, "expired"),
+                Some(held) => {
+                    flush.metrics.let_go();
+                    info!(instance = %ended.key, held_seconds = held.as_secs(), "expired after a hold");
+                }
+            },
             _ => flush.leases.not_removed(ended.id, &flush.leases.sighting(clock::now())),
         }
     }

@@ -4,12 +4,14 @@
 //! Owns: the batches, what is in flight, the decision that each change is made by.
 //! Out: calls of `store`; committed changes to `fanout`, which applies them before they are acknowledged.
 
-mod beats;
-mod buffer;
+pub(crate) mod batch;
+pub(crate) mod beats;
+mod brake;
+pub(crate) mod buffer;
 mod commit;
 mod decide;
-mod expire;
-mod revive;
+pub(crate) mod expire;
+pub(crate) mod revive;
 mod trim;
 
 use std::{sync::Arc, time::Duration};

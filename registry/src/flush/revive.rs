@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::Flush;
 use crate::{
-    entry::EntryId,
+    entry::{Change, EntryId},
     lease::{Outcome, Submission, Write},
 };
 
@@ -55,16 +55,26 @@ async fn settle(flush: &Flush, submit: &mpsc::Sender<Submission>, open: &BTreeSe
     for change in expired {
         let (reply, outcome) = oneshot::channel();
         let (id, key) = (change.id, change.key());
-        let write = Write::Revive { body: Box::new(change.body) };
-        let submission = Submission { key: key.clone(), write, actor: None, reply };
+        let submission = revival(change, reply);
         replies.push((id, key, submit.send(submission).await.is_ok(), outcome));
     }
     for (id, key, sent, outcome) in replies {
         match outcome.await {
             Ok(Outcome::Done { .. }) if sent => info!(instance = %key, "revived: it had beaten"),
-            Ok(Outcome::Unknown | Outcome::Superseded) => {}
+            Ok(outcome) if settles(&outcome) => {}
             _ => settled.retain(|settled| *settled != id),
         }
     }
     settled
+}
+
+/// Asks for an entry back.
+pub(crate) fn revival(expired: Change, reply: oneshot::Sender<Outcome>) -> Submission {
+    let key = expired.key();
+    Submission { key, write: Write::Revive { body: Box::new(expired.body) }, actor: None, reply }
+}
+
+/// Whether nothing is left to do: the entry is back, or another stands in its place, or its session has ended.
+pub(crate) const fn settles(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Done { .. } | Outcome::Unknown | Outcome::Superseded)
 }

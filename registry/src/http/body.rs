@@ -41,7 +41,7 @@ impl<S: Sync> FromRequest<S> for Body {
     }
 }
 
-fn too_large() -> Failure {
+pub(super) fn too_large() -> Failure {
     let detail = format!("The body must have at most {} bytes.", limits::BODY_MAX);
     Problem::new(ProblemType::BodyTooLarge, detail).field("body").into()
 }

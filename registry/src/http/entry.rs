@@ -18,7 +18,7 @@ use crate::{
     clock,
     entry::{Key, Record},
     lease::Caller,
-    view::Entry,
+    view,
 };
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
@@ -55,11 +55,8 @@ fn instance(node: &Node, record: Record, key: &Key) -> registry_wire::answer::In
     let now = clock::now();
     let unix_now = clock::unix_now(now);
     let sighting = node.leases.sighting(now);
-    let last_seen = node
-        .view
-        .entry(key)
-        .map_or_else(|| Arc::new(clock::AtomicMoment::new(now)), |entry| Arc::clone(&entry.last_seen));
-    Entry::new(0, 0, record, last_seen).answer(&sighting, unix_now)
+    let last_seen = node.view.entry(key).map_or(now, |entry| entry.pulse.last_seen());
+    view::instance(record, last_seen, &sighting, unix_now)
 }
 
 pub(super) async fn heartbeat(

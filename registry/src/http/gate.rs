@@ -5,10 +5,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use registry_wire::{Problem, ProblemType, limits};
 
-use super::{Failure, Node, auth, caller::Peer};
+use super::{Failure, Node, auth, body, caller::Peer};
 use crate::{
     clock,
     metrics::{Ending, Operation},
@@ -44,7 +44,16 @@ fn admit(node: &Arc<Node>, request: &Request) -> Result<(), Failure> {
     }
     let peer =
         request.extensions().get::<Peer>().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
-    auth::authorize(node, request.method(), request.uri().path(), headers, peer)
+    auth::authorize(node, request.method(), request.uri().path(), headers, peer)?;
+    if declared_length(headers).is_some_and(|length| length > limits::BODY_MAX as u64) {
+        return Err(body::too_large());
+    }
+    Ok(())
+}
+
+/// How long the body is, where the head says it. Calls that read no body are held to its limit by this alone.
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// The operation that a call is, by the names of existing dashboards; `None`: it is none of them.

@@ -27,9 +27,15 @@ use axum::{
     routing::{get, post, put},
 };
 use registry_wire::{Problem, ProblemType};
+use tokio::sync::watch;
 
 pub use self::{auth::Tokens, problem::Failure, sample::sample, serve::serve};
-use crate::{config::Network, lease::Leases, metrics::Metrics, view::View};
+use crate::{
+    config::Network,
+    lease::Leases,
+    metrics::{Breaker, Metrics},
+    view::View,
+};
 
 /// What every handler works with.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub struct Node {
     pub view: Arc<View>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The breaker before the store.
+    pub breaker: watch::Receiver<Breaker>,
     /// Who may call.
     pub tokens: Tokens,
     /// Whose `X-Forwarded-For` is believed.

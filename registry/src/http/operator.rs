@@ -10,7 +10,10 @@ use http::{StatusCode, header};
 use serde::Serialize;
 
 use super::{Failure, Node, entry::json, query::Query};
-use crate::{clock, metrics::Gauges};
+use crate::{
+    clock,
+    metrics::{Breaker, Gauges},
+};
 
 /// The process answers; the store is not asked, so that its outage restarts no container.
 pub(super) async fn livez() -> Response {
@@ -38,7 +41,21 @@ pub(super) async fn readyz(State(node): State<Arc<Node>>, query: Query) -> Resul
     if sighting.blind && !stale_ok {
         return Err(Failure::unavailable("this node cannot reach its store"));
     }
-    Ok(json(StatusCode::OK, &Status { status: "ready" }))
+    let (census, _) = node.leases.census();
+    Ok(json(StatusCode::OK, &Ready { status: "ready", held: census.held }))
+}
+
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    /// Ready all the same: the lists are whole, with those that are held among them.
+    #[serde(skip_serializing_if = "is_zero")]
+    held: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Serialize)]
@@ -49,8 +66,12 @@ struct Health<'a> {
     blind: bool,
     sight_age_seconds: f64,
     store_reachable: bool,
+    breaker: &'static str,
     services: usize,
     instances: usize,
+    brake_engaged: bool,
+    silent: usize,
+    held: usize,
 }
 
 pub(super) async fn health(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
@@ -60,8 +81,16 @@ pub(super) async fn health(State(node): State<Arc<Node>>) -> Result<Response, Fa
             "this node has not loaded its entries yet, so it can answer no list",
         ));
     }
-    let store_reachable = node.metrics.store_reachable();
-    let healthy = !sighting.blind && store_reachable && !node.stopping();
+    if sighting.blind && node.view.is_empty() {
+        return Err(Failure::unavailable(
+            "this node cannot reach its store and knows no entry, so it can answer no list",
+        ));
+    }
+    let breaker = *node.breaker.borrow();
+    let store_reachable = breaker == Breaker::Closed;
+    let (census, brake_engaged) = node.leases.census();
+    let holding = brake_engaged || census.held > 0;
+    let healthy = !sighting.blind && store_reachable && !holding && !node.stopping();
     Ok(json(
         StatusCode::OK,
         &Health {
@@ -71,17 +100,26 @@ pub(super) async fn health(State(node): State<Arc<Node>>) -> Result<Response, Fa
             blind: sighting.blind,
             sight_age_seconds: sighting.age().as_secs_f64(),
             store_reachable,
+            breaker: breaker.as_str(),
             services: node.view.active_services(&sighting),
             instances: node.leases.len(),
+            brake_engaged,
+            silent: census.silent,
+            held: census.held,
         },
     ))
 }
 
 pub(super) async fn metrics(State(node): State<Arc<Node>>) -> Response {
     let sighting = node.leases.sighting(clock::now());
+    let (census, brake) = node.leases.census();
     let gauges = Gauges {
         active_services: node.view.active_services(&sighting),
         instances: node.leases.len(),
+        silent: census.silent,
+        held: census.held,
+        brake,
+        breaker: *node.breaker.borrow(),
         blind: sighting.blind,
         sight_age: sighting.loaded.then(|| sighting.age()),
     };

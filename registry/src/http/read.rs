@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     clock::{self, Sighting},
-    entry::Key,
+    entry::{Key, expiry_reason},
+    seeded::{Bug, seeded},
     view::{Entry, Service, write_instance, write_service},
 };
 
@@ -29,7 +30,7 @@ impl Seen {
     /// Refuses what cannot be answered: nothing was loaded yet, or what is known is older than the caller accepts.
     fn new(node: &Node, headers: &HeaderMap) -> Result<Self, Failure> {
         let sighting = node.leases.sighting(clock::now());
-        if !sighting.loaded {
+        if !sighting.loaded && !seeded(Bug::ServedBeforeLoaded) {
             return Err(Failure::unavailable("this node has not loaded its entries yet"));
         }
         if max_age(headers).is_some_and(|max| sighting.age() > max) {
@@ -47,6 +48,15 @@ impl Seen {
 
     fn json(&self, body: String) -> Response {
         self.aged((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body))
+    }
+
+    /// An empty list says that nobody is there, which only a node that sees may say: what it was asked for may have
+    /// come while this one could not see.
+    fn not_empty_for_our_sake(&self, listed: usize) -> Result<(), Failure> {
+        if self.sighting.blind && listed == 0 && !seeded(Bug::ServedBeforeLoaded) {
+            return Err(Failure::unavailable("this node cannot reach its store and knows no such entry"));
+        }
+        Ok(())
     }
 
     /// A 404, which only a node that sees may give.
@@ -81,8 +91,8 @@ pub(super) async fn services(
     let limit = query.limit(usize::MAX, usize::MAX)?;
     let after = query.parse::<ServiceName>("after")?;
     let seen = Seen::new(&node, &headers)?;
-    never_empty_for_our_sake(&node, &seen)?;
     let names = node.view.names(&seen.sighting, after.as_ref(), limit);
+    seen.not_empty_for_our_sake(names.len())?;
     let mut body = String::from("[");
     for name in &names {
         let comma = if body.len() > 1 { "," } else { "" };
@@ -91,14 +101,6 @@ pub(super) async fn services(
     }
     body.push(']');
     Ok(seen.json(body))
-}
-
-/// A list that is empty because this node cannot see is not an answer.
-fn never_empty_for_our_sake(node: &Node, seen: &Seen) -> Result<(), Failure> {
-    if seen.sighting.blind && node.view.is_empty() {
-        return Err(Failure::unavailable("this node cannot reach its store and knows no entry"));
-    }
-    Ok(())
 }
 
 pub(super) async fn service(
@@ -135,21 +137,24 @@ fn why_not(node: &Node, seen: &Seen, name: &ServiceName, service: Option<&Servic
         );
         return Problem::new(ProblemType::NoUsableInstance, detail);
     }
-    // An entry whose lease has ended and which is not removed yet went later than any that was removed.
-    let ended =
-        service.and_then(|service| service.entries().iter().max_by_key(|entry| entry.last_seen.get()));
-    let last = match ended {
-        Some(entry) => Some((entry.record.instance_id.clone(), expired(entry, seen))),
-        None => node.view.last_gone(name, seen.unix_now).map(|(instance, gone)| {
-            (instance, Past { state: gone.state, last_seen: gone.last_seen, reason: gone.reason })
-        }),
-    };
+    // The last to go: one whose lease has ended and which is not removed yet, or one that was removed.
+    let ended = service
+        .and_then(|service| service.entries().iter().max_by_key(|entry| entry.ended_at(&seen.sighting)))
+        .map(|entry| {
+            let end = clock::unix_at(entry.ended_at(&seen.sighting), seen.sighting.now, seen.unix_now);
+            (entry.record.instance_id.clone(), end, expired(entry, seen))
+        });
+    let removed = node.view.last_gone(name, seen.unix_now).map(|(instance, gone)| {
+        let past = Past { state: gone.state, last_seen: gone.last_seen, reason: gone.reason };
+        (instance, gone.at, past)
+    });
+    let last = ended.into_iter().chain(removed).max_by(|(_, one, _), (_, other, _)| one.total_cmp(other));
     match last {
         None => Problem::new(
             ProblemType::UnknownService,
             format!("Service '{name}' is not registered, and no instance of it went in the last 24 hours."),
         ),
-        Some((instance, past)) => past.describe(
+        Some((instance, _, past)) => past.describe(
             ProblemType::UnknownService,
             &format!("Service '{name}' is not registered. Its last instance '{instance}' went"),
             seen,
@@ -167,8 +172,8 @@ struct Past {
 fn expired(entry: &Entry, seen: &Seen) -> Past {
     Past {
         state: "expired",
-        last_seen: Some(clock::unix_at(entry.last_seen.get(), seen.sighting.now, seen.unix_now)),
-        reason: format!("no heartbeat for {} s", entry.record.ttl_seconds.seconds()),
+        last_seen: Some(clock::unix_at(entry.pulse.last_seen(), seen.sighting.now, seen.unix_now)),
+        reason: expiry_reason(entry.record.ttl_seconds, entry.pulse.held_for(&seen.sighting)),
     }
 }
 
@@ -254,7 +259,6 @@ pub(super) async fn instances(
 ) -> Result<Response, Failure> {
     let filter = Filter::parse(&query)?;
     let seen = Seen::new(&node, &headers)?;
-    never_empty_for_our_sake(&node, &seen)?;
     let mut page = Page { body: String::from("{\"instances\":["), listed: 0, last: None, more: false };
     if let Some(name) = &filter.service {
         if let Some(service) = node.view.service(name) {
@@ -270,6 +274,7 @@ pub(super) async fn instances(
             node.view.each_service(after, |service| page.add(service, &filter, &seen).is_continue());
         }
     }
+    seen.not_empty_for_our_sake(page.listed)?;
     page.body.push_str("],\"next\":");
     match page.last.filter(|_| page.more) {
         // Names hold nothing that JSON would escape.

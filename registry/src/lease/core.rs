@@ -1,82 +1,101 @@
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use registry_wire::{Session, Status, Ttl};
 
+use super::{
+    brake::{Brake, BrakeEvent, Life, silence},
+    sessions::{EndedSessions, Past},
+};
 use crate::{
-    clock::{AtomicMoment, Moment, Sighting},
+    clock::{Moment, Pulse, Sighting},
     entry::{EntryId, Key, Record},
 };
 
-/// Ended sessions kept for one key; older ones are forgotten first.
-const ENDED_SESSIONS_MAX: usize = 64;
-
-/// Keys without a lease whose ended sessions are kept; the oldest are forgotten first.
-const PAST_MAX: usize = 10_000;
-
 /// Every lease of this node, without any I/O: data and `now` in, effects out.
 ///
-/// The last beat of a lease is an atomic that the view shares, so that a beat is in the next answer without a lock.
-#[derive(Debug, Default)]
+/// The pulse of a lease is made of atomics that the view shares, so that a beat is in the next answer without a lock.
+#[derive(Debug)]
 pub struct Core {
-    leases: HashMap<Key, Lease>,
-    keys: HashMap<EntryId, Key>,
+    pub(super) leases: HashMap<Key, Lease>,
+    pub(super) keys: HashMap<EntryId, Key>,
     /// Entries with a beat that [`Core::take_beats`] has not handed out yet.
     beaten: Vec<EntryId>,
-    /// Every lease that is not ending stands here, at its deadline or before: a beat does not move it. When its turn
-    /// comes and it has beaten since, it is put back. Only the place that [`Lease::queued`] names counts; others are
-    /// out of date and dropped.
-    deadlines: BinaryHeap<Reverse<(Moment, EntryId)>>,
+    pub(super) deadlines: Deadlines,
+    /// Leases that came to their end and were not judged yet.
+    pub(super) over: Vec<EntryId>,
+    /// Leases that have ended since they were last handed out.
+    pub(super) ended: Vec<EntryId>,
     /// Leases that have ended and wait for their removal.
-    ending: HashMap<EntryId, Ending>,
+    pub(super) ending: HashMap<EntryId, Ending>,
+    pub(super) brake: Brake,
+    /// What the brake did since it was last asked.
+    pub(super) brake_events: Vec<BrakeEvent>,
+    /// The last lease that fell silent.
+    pub(super) witness: Option<EntryId>,
+    /// The floor that the leases were last judged with.
+    pub(super) floor: Moment,
     past: Past,
 }
 
-/// Ended sessions of keys that hold no lease: whoever registers there next is not taken for them.
-#[derive(Debug, Default)]
-struct Past {
-    sessions: HashMap<Key, Vec<Session>>,
-    /// In the order in which their leases went; those that went again stand here twice.
-    order: VecDeque<Key>,
-}
-
-impl Past {
-    fn keep(&mut self, key: Key, sessions: Vec<Session>) {
-        if sessions.is_empty() {
-            return;
-        }
-        self.order.push_back(key.clone());
-        self.sessions.insert(key, sessions);
-        if self.order.len() > PAST_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.sessions.remove(&oldest);
-        }
-    }
-}
+/// Every lease that is neither ending nor held stands here, at the moment at which there may be something to say of it,
+/// or before: that it is silent, or that it has ended. A beat does not move it. When its turn comes and it has beaten
+/// since, it is put back. Only the place that [`Lease::queued`] names counts; others are out of date and dropped.
+pub(super) type Deadlines = BinaryHeap<Reverse<(Moment, EntryId)>>;
 
 #[derive(Debug)]
-struct Lease {
-    id: EntryId,
+pub(super) struct Lease {
+    pub(super) id: EntryId,
     session: Option<Session>,
-    ended_sessions: Vec<Session>,
+    ended_sessions: EndedSessions,
     status: Status,
-    ttl: Ttl,
-    last_seen: Arc<AtomicMoment>,
+    pub(super) ttl: Ttl,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) life: Life,
     /// Its place in `deadlines`.
-    queued: Option<Moment>,
+    pub(super) queued: Option<Moment>,
     /// In `beaten`.
     beaten: bool,
     /// Beats handed to flush whose commit is not known yet.
     in_flight: bool,
 }
 
+impl Lease {
+    /// When there may be something to say of it, if it counts from `from` and does not beat.
+    pub(super) fn next_turn(&self, from: Moment) -> Moment {
+        let ttl = self.ttl.duration();
+        from.plus(if self.life == Life::Beating { silence(ttl) } else { ttl })
+    }
+
+    /// Puts it into the queue, to be looked at no later than at `turn`.
+    pub(super) fn queue(&mut self, turn: Moment, deadlines: &mut Deadlines) {
+        self.queued = Some(turn);
+        deadlines.push(Reverse((turn, self.id)));
+    }
+
+    /// It was renewed at `seen`, by its own node or another.
+    fn renewed(&mut self, seen: Moment, brake: &mut Brake, deadlines: &mut Deadlines) {
+        let before = self.pulse.last_seen();
+        self.pulse.beat(seen);
+        if self.life == Life::Beating || seen <= before && self.life != Life::New {
+            return;
+        }
+        let held = matches!(self.life, Life::Held { .. });
+        brake.becomes(self.id, &mut self.life, Life::Beating);
+        let turn = self.next_turn(self.pulse.last_seen());
+        // An ended lease is put back into the queue when it is found that it is not to be removed.
+        if held || self.queued.is_some_and(|queued| turn < queued) {
+            self.queue(turn, deadlines);
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
-enum Ending {
+pub(super) enum Ending {
     /// Asked for its beat count.
     Asked,
     /// Its beat count when it ended, and when to remove it.
@@ -98,20 +117,32 @@ pub enum Heard {
     Superseded,
 }
 
-/// A lease that has ended and whose time for removal has come.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    /// The entry.
-    pub id: EntryId,
-    /// Its name.
-    pub key: Key,
-    /// Its beats in the store when the lease ended.
-    pub noted_beat: i64,
-    /// Its last beat.
-    pub last_seen: Moment,
+impl Default for Core {
+    /// A brake that does not linger.
+    fn default() -> Self {
+        Self::new(Duration::ZERO)
+    }
 }
 
 impl Core {
+    /// No leases, and a brake that lingers for so long after its last reason.
+    pub fn new(linger: Duration) -> Self {
+        Self {
+            leases: HashMap::new(),
+            keys: HashMap::new(),
+            beaten: Vec::new(),
+            deadlines: Deadlines::new(),
+            over: Vec::new(),
+            ended: Vec::new(),
+            ending: HashMap::new(),
+            brake: Brake::new(linger),
+            brake_events: Vec::new(),
+            witness: None,
+            floor: Moment::NEVER,
+            past: Past::default(),
+        }
+    }
+
     /// A beat of this key.
     pub fn heartbeat(
         &mut self,
@@ -124,12 +155,16 @@ impl Core {
             return Heard::Unknown;
         };
         if let Some(session) = session.filter(|session| lease.session.as_ref() != Some(session)) {
-            return if lease.ended_sessions.contains(session) { Heard::Superseded } else { Heard::Unknown };
+            return if lease.ended_sessions.contains(session, now) {
+                Heard::Superseded
+            } else {
+                Heard::Unknown
+            };
         }
         if status.is_some_and(|status| status != lease.status) {
             return Heard::StatusChange(lease.ttl);
         }
-        lease.last_seen.advance(now);
+        lease.renewed(now, &mut self.brake, &mut self.deadlines);
         if !lease.beaten {
             lease.beaten = true;
             self.beaten.push(lease.id);
@@ -139,11 +174,16 @@ impl Core {
 
     /// The entry's number, last beat and TTL.
     pub fn lease(&self, key: &Key) -> Option<(EntryId, Moment, Ttl)> {
-        self.leases.get(key).map(|lease| (lease.id, lease.last_seen.get(), lease.ttl))
+        self.leases.get(key).map(|lease| (lease.id, lease.pulse.last_seen(), lease.ttl))
+    }
+
+    /// Whether the key holds an entry whose lease has ended.
+    pub fn lease_ended(&self, key: &Key, sighting: &Sighting) -> bool {
+        self.leases.get(key).is_some_and(|lease| lease.pulse.ended(sighting))
     }
 
     /// Makes a lease what a change says it is. A lease that is not there yet counts from `seen`; one that is there
-    /// counts anew from it where the change `beats`. Returns the last beat, to be shared with the view.
+    /// counts anew from it where the change `beats`. Returns its pulse, to be shared with the view.
     pub fn put(
         &mut self,
         id: EntryId,
@@ -151,7 +191,7 @@ impl Core {
         ended_session: Option<&Session>,
         seen: Moment,
         beats: bool,
-    ) -> Arc<AtomicMoment> {
+    ) -> Arc<Pulse> {
         let key = record.key();
         if let Some(lease) = self.leases.get_mut(&key) {
             let renumbered = lease.id != id;
@@ -163,61 +203,86 @@ impl Core {
                 // that took its place begins with a lease of its own.
                 lease.beaten = false;
                 lease.in_flight = false;
+                self.brake.becomes(lease.id, &mut lease.life, Life::New);
                 lease.id = id;
             }
             lease.session.clone_from(&record.session);
             lease.status = record.status;
             lease.ttl = record.ttl_seconds;
             if beats {
-                lease.last_seen.advance(seen);
+                lease.renewed(seen, &mut self.brake, &mut self.deadlines);
             }
-            remember_ended(&mut lease.ended_sessions, ended_session);
+            if let Some(ended) = ended_session {
+                lease.ended_sessions.end(ended, seen);
+            }
             // The TTL may have become shorter: the place in `deadlines` must not lie after the new deadline.
-            let deadline = lease.last_seen.get().plus(lease.ttl.duration());
-            if renumbered || lease.queued.is_none_or(|queued| deadline < queued) {
-                lease.queued = Some(deadline);
-                self.deadlines.push(Reverse((deadline, id)));
+            let turn = lease.next_turn(lease.pulse.last_seen());
+            // What stands nowhere in it is held, or ending, and is put back if it does not end.
+            if renumbered || lease.queued.is_some_and(|queued| turn < queued) {
+                lease.queue(turn, &mut self.deadlines);
             }
-            return Arc::clone(&lease.last_seen);
+            return Arc::clone(&lease.pulse);
         }
-        let last_seen = Arc::new(AtomicMoment::new(seen));
-        let mut ended_sessions = self.past.sessions.remove(&key).unwrap_or_default();
-        remember_ended(&mut ended_sessions, ended_session);
-        let deadline = last_seen.get().plus(record.ttl_seconds.duration());
-        self.deadlines.push(Reverse((deadline, id)));
+        let pulse = Arc::new(Pulse::new(seen));
+        let mut ended_sessions = self.past.take(&key);
+        if let Some(ended) = ended_session {
+            ended_sessions.end(ended, seen);
+        }
+        let mut lease = Lease {
+            id,
+            session: record.session.clone(),
+            ended_sessions,
+            status: record.status,
+            ttl: record.ttl_seconds,
+            pulse: Arc::clone(&pulse),
+            life: Life::New,
+            queued: None,
+            beaten: false,
+            in_flight: false,
+        };
+        lease.queue(lease.next_turn(seen), &mut self.deadlines);
         self.keys.insert(id, key.clone());
-        self.leases.insert(
-            key,
-            Lease {
-                id,
-                session: record.session.clone(),
-                ended_sessions,
-                status: record.status,
-                ttl: record.ttl_seconds,
-                last_seen: Arc::clone(&last_seen),
-                queued: Some(deadline),
-                beaten: false,
-                in_flight: false,
-            },
-        );
-        last_seen
+        self.leases.insert(key, lease);
+        pulse
     }
 
-    /// Sessions that have ended while this lease was there, or before this node loaded it.
-    pub fn remember_ended_sessions(&mut self, key: &Key, sessions: &[Session]) {
-        if let Some(lease) = self.leases.get_mut(key) {
-            for session in sessions {
-                remember_ended(&mut lease.ended_sessions, Some(session));
+    /// What the store knows of an entry's beats: the last one, and whether there was any since its registration.
+    pub fn loaded(&mut self, id: EntryId, seen: Moment, renewed: bool) {
+        if let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) {
+            if renewed || lease.life != Life::New {
+                lease.renewed(seen, &mut self.brake, &mut self.deadlines);
+            } else {
+                lease.pulse.beat(seen);
             }
+        }
+    }
+
+    /// Sessions of this key that the store says have ended, whether it holds a lease now or not.
+    pub fn remember_ended_sessions(&mut self, key: &Key, sessions: &[Session], now: Moment) {
+        for session in sessions {
+            match self.leases.get_mut(key) {
+                Some(lease) => lease.ended_sessions.know(session, now),
+                None => self.past.know(key, session, now),
+            }
+        }
+    }
+
+    /// A session of this key has ended just now.
+    pub fn session_ended(&mut self, key: &Key, session: &Session, now: Moment) {
+        match self.leases.get_mut(key) {
+            Some(lease) => lease.ended_sessions.end(session, now),
+            None => self.past.end(key, session, now),
         }
     }
 
     /// Forgets a lease, unless the key holds another entry by now.
     pub fn remove(&mut self, id: EntryId) {
         self.ending.remove(&id);
-        if let Some(key) = self.keys.remove(&id) {
-            let ended_sessions = self.leases.remove(&key).map(|lease| lease.ended_sessions);
-            self.past.keep(key, ended_sessions.unwrap_or_default());
+        if let Some(key) = self.keys.remove(&id)
+            && let Some(mut lease) = self.leases.remove(&key)
+        {
+            self.brake.becomes(id, &mut lease.life, Life::Ended);
+            self.past.keep(key, lease.ended_sessions);
         }
     }
 
@@ -229,8 +294,8 @@ impl Core {
     /// Beats that another node acknowledged, as of the moment at which this node read of them.
     pub fn heard_elsewhere(&mut self, ids: &[EntryId], now: Moment) {
         for id in ids {
-            if let Some(lease) = self.by_id(*id) {
-                lease.last_seen.advance(now);
+            if let Some(lease) = self.keys.get(id).and_then(|key| self.leases.get_mut(key)) {
+                lease.renewed(now, &mut self.brake, &mut self.deadlines);
             }
         }
     }
@@ -260,88 +325,6 @@ impl Core {
         }
     }
 
-    /// The leases that have ended since the last call; their beat counts are to be noted.
-    pub fn newly_ended(&mut self, sighting: &Sighting) -> Vec<EntryId> {
-        let mut ended = Vec::new();
-        if sighting.blind {
-            return ended;
-        }
-        while let Some(Reverse((deadline, id))) = self.deadlines.peek().copied() {
-            if deadline > sighting.sight {
-                break;
-            }
-            self.deadlines.pop();
-            let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) else {
-                continue;
-            };
-            if lease.queued != Some(deadline) {
-                continue;
-            }
-            let ttl = lease.ttl.duration();
-            let last_seen = lease.last_seen.get();
-            if sighting.ended(last_seen, ttl) {
-                lease.queued = None;
-                self.ending.insert(id, Ending::Asked);
-                ended.push(id);
-            } else {
-                let deadline = sighting.deadline(last_seen, ttl);
-                lease.queued = Some(deadline);
-                self.deadlines.push(Reverse((deadline, id)));
-            }
-        }
-        ended
-    }
-
-    /// The beat count of an ended lease, and when to remove it if it stays silent. `None`: it could not be read.
-    pub fn noted(&mut self, id: EntryId, beat: Option<(i64, Moment)>, sighting: &Sighting) {
-        match beat {
-            Some((beat, due)) if matches!(self.ending.get(&id), Some(Ending::Asked)) => {
-                self.ending.insert(id, Ending::Noted { beat, due });
-            }
-            _ => self.not_removed(id, sighting),
-        }
-    }
-
-    /// The removal did not come about: the lease is looked at again.
-    pub fn not_removed(&mut self, id: EntryId, sighting: &Sighting) {
-        self.ending.remove(&id);
-        if let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) {
-            let again = sighting.now.plus(RETRY);
-            lease.queued = Some(again);
-            self.deadlines.push(Reverse((again, id)));
-        }
-    }
-
-    /// The ended leases whose removal is due, without those that have beaten since.
-    pub fn due(&mut self, sighting: &Sighting) -> Vec<Ended> {
-        if sighting.blind {
-            return Vec::new();
-        }
-        let candidates: Vec<_> = self
-            .ending
-            .iter()
-            .filter_map(|(id, ending)| match ending {
-                Ending::Noted { beat, due } if *due <= sighting.now => Some((*id, *beat)),
-                _ => None,
-            })
-            .collect();
-        let mut due = Vec::with_capacity(candidates.len());
-        for (id, noted_beat) in candidates {
-            let Some((key, lease)) = self.keys.get(&id).and_then(|key| self.leases.get_key_value(key)) else {
-                self.ending.remove(&id);
-                continue;
-            };
-            let last_seen = lease.last_seen.get();
-            if sighting.ended(last_seen, lease.ttl.duration()) {
-                due.push(Ended { id, key: key.clone(), noted_beat, last_seen });
-                self.ending.insert(id, Ending::Submitted);
-            } else {
-                self.not_removed(id, sighting);
-            }
-        }
-        due
-    }
-
     /// How many leases there are.
     pub fn len(&self) -> usize {
         self.leases.len()
@@ -352,22 +335,9 @@ impl Core {
         self.leases.is_empty()
     }
 
-    fn by_id(&self, id: EntryId) -> Option<&Lease> {
+    pub(super) fn by_id(&self, id: EntryId) -> Option<&Lease> {
         self.leases.get(self.keys.get(&id)?)
     }
-}
-
-/// When a lease whose removal did not come about is looked at again.
-const RETRY: Duration = Duration::from_secs(1);
-
-fn remember_ended(sessions: &mut Vec<Session>, ended: Option<&Session>) {
-    let Some(ended) = ended.filter(|ended| !sessions.contains(ended)) else {
-        return;
-    };
-    if sessions.len() == ENDED_SESSIONS_MAX {
-        sessions.remove(0);
-    }
-    sessions.push(ended.clone());
 }
 
 #[cfg(test)]

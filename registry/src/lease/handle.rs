@@ -9,15 +9,20 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tracing::{info, warn};
 
-use super::{Core, Ended, Heard, Look, Outcome, Registration, Submission, Write};
+use super::{BrakeEvent, Census, Core, Ended, Heard, Look, Notice, Outcome, Registration, Submission, Write};
 use crate::{
-    clock::{self, AtomicMoment, Moment, Sight, Sighting},
+    clock::{self, Moment, Pulse, Sight, Sighting},
     entry::{EntryId, Key, Record},
+    seeded::{Bug, seeded},
 };
 
 /// How long a call waits for its commit.
-const COMMIT_DEADLINE: Duration = Duration::from_secs(1);
+pub(crate) const COMMIT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Leases looked at in one hold of the lock, so that a million of them keep no beat waiting.
+const LEASES_PER_LOCK: usize = 1000;
 
 /// Who calls: the peer's address, or what a trusted proxy says of it.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +57,8 @@ pub struct Leases {
 impl Leases {
     /// Leases without an entry. `submit` leads to flush.
     pub fn new(sight: Sight, look: Look, submit: mpsc::Sender<Submission>, default_ttl: Ttl) -> Arc<Self> {
-        Arc::new(Self { core: Mutex::default(), sight, look, submit, default_ttl })
+        let core = Mutex::new(Core::new(sight.blind_after()));
+        Arc::new(Self { core, sight, look, submit, default_ttl })
     }
 
     /// What this node sees at `now`.
@@ -60,9 +66,26 @@ impl Leases {
         self.sight.at(now)
     }
 
-    /// Moves sight; see [`Sight::advance`].
+    /// See [`Sight::age_of_row`].
+    pub fn age_of_row(&self, later: u64) -> Duration {
+        self.sight.age_of_row(later)
+    }
+
+    /// Moves sight (see [`Sight::advance`]) and judges at once what can be seen from there: which leases have ended, and
+    /// whether the brake holds them.
     pub fn advance_sight(&self, seen: Moment, now: Moment) -> bool {
-        self.sight.advance(seen, now)
+        let was_blind = self.sight.advance(seen, now);
+        let sighting = self.sight.at(now);
+        while self.core.lock().sift(&sighting, LEASES_PER_LOCK) {}
+        while self.core.lock().judge(&sighting, LEASES_PER_LOCK) {}
+        let events = self.core.lock().take_brake_events();
+        events.into_iter().for_each(log);
+        was_blind
+    }
+
+    /// Makes this node blind; see [`Sight::lose`].
+    pub fn lose_sight(&self, now: Moment) {
+        self.sight.lose(now);
     }
 
     /// A beat. A known instance is acknowledged from memory; a change of status waits for its commit; an unknown
@@ -85,8 +108,11 @@ impl Leases {
         }
     }
 
-    fn beat_once(&self, now: Moment, key: &Key, beat: &Heartbeat) -> Result<Heard, Refusal> {
-        self.must_see(now)?;
+    /// What a beat meets at `now`, before or after the look.
+    pub(crate) fn beat_once(&self, now: Moment, key: &Key, beat: &Heartbeat) -> Result<Heard, Refusal> {
+        if let Err(refusal) = self.must_see(now) {
+            return Err(if seeded(Bug::NotFoundForUnavailable) { Refusal::Unknown } else { refusal });
+        }
         Ok(self.core.lock().heartbeat(now, key, beat.session.as_ref(), beat.status))
     }
 
@@ -109,14 +135,21 @@ impl Leases {
         register: Register,
         caller: &Caller,
     ) -> Result<(Box<Record>, bool), Refusal> {
-        let now = clock::now();
+        let registration = self.registration(clock::now(), key, register, caller)?;
+        self.write(key, Write::Register(Box::new(registration)), caller).await
+    }
+
+    /// A registration with what this node adds to it.
+    pub(crate) fn registration(
+        &self,
+        now: Moment,
+        key: &Key,
+        register: Register,
+        caller: &Caller,
+    ) -> Result<Registration, Refusal> {
         let sighting = self.must_see(now)?;
-        let lease_ended = self
-            .core
-            .lock()
-            .lease(key)
-            .is_some_and(|(_, last_seen, ttl)| sighting.ended(last_seen, ttl.duration()));
-        let registration = Registration {
+        let lease_ended = self.core.lock().lease_ended(key, &sighting);
+        Ok(Registration {
             endpoint: register.endpoint,
             health_endpoint: register.health_endpoint.unwrap_or_default(),
             metadata: Metadata::clone(&register.metadata),
@@ -127,8 +160,7 @@ impl Leases {
             at: clock::unix_at(now, now, clock::unix_now(now)),
             observed_address: caller.address.clone(),
             lease_ended,
-        };
-        self.write(key, Write::Register(Box::new(registration)), caller).await
+        })
     }
 
     /// Takes an instance out of rotation.
@@ -178,7 +210,7 @@ impl Leases {
         }
     }
 
-    fn must_see(&self, now: Moment) -> Result<Sighting, Refusal> {
+    pub(crate) fn must_see(&self, now: Moment) -> Result<Sighting, Refusal> {
         let sighting = self.sight.at(now);
         if !sighting.loaded {
             return Err(Refusal::Unavailable("this node has not loaded its entries yet"));
@@ -197,7 +229,7 @@ impl Leases {
         ended_session: Option<&Session>,
         seen: Moment,
         beats: bool,
-    ) -> Arc<AtomicMoment> {
+    ) -> Arc<Pulse> {
         self.core.lock().put(id, record, ended_session, seen, beats)
     }
 
@@ -207,8 +239,13 @@ impl Leases {
     }
 
     /// See [`Core::remember_ended_sessions`].
-    pub fn remember_ended_sessions(&self, key: &Key, sessions: &[Session]) {
-        self.core.lock().remember_ended_sessions(key, sessions);
+    pub fn remember_ended_sessions(&self, key: &Key, sessions: &[Session], now: Moment) {
+        self.core.lock().remember_ended_sessions(key, sessions, now);
+    }
+
+    /// See [`Core::session_ended`].
+    pub fn session_ended(&self, key: &Key, session: &Session, now: Moment) {
+        self.core.lock().session_ended(key, session, now);
     }
 
     /// Forgets a lease.
@@ -256,6 +293,37 @@ impl Leases {
         self.core.lock().not_removed(id, sighting);
     }
 
+    /// See [`Core::loaded`].
+    pub fn loaded(&self, id: EntryId, seen: Moment, renewed: bool) {
+        self.core.lock().loaded(id, seen, renewed);
+    }
+
+    /// See [`Core::brake_notice`].
+    pub fn brake_notice(&self) -> Option<(Key, Notice)> {
+        self.core.lock().brake_notice()
+    }
+
+    /// See [`Core::brake_not_told`].
+    pub fn brake_not_told(&self, hold: bool) {
+        self.core.lock().brake_not_told(hold);
+    }
+
+    /// See [`Core::brake_heard`].
+    pub fn brake_heard(&self, hold: bool, at: EntryId, now: Moment) {
+        self.core.lock().brake_heard(hold, at, now);
+    }
+
+    /// See [`Core::expired`].
+    pub fn expired(&self, id: EntryId, now: Moment) {
+        self.core.lock().expired(id, now);
+    }
+
+    /// How many instances are alive, silent and held; and whether the brake is on.
+    pub fn census(&self) -> (Census, bool) {
+        let core = self.core.lock();
+        (core.census(), core.brake_is_on())
+    }
+
     /// How many leases there are.
     pub fn len(&self) -> usize {
         self.core.lock().len()
@@ -264,5 +332,19 @@ impl Leases {
     /// Whether there is no lease.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+fn log(event: BrakeEvent) {
+    match event {
+        BrakeEvent::On(Census { all, silent, .. }) => {
+            warn!(silent, all, "too many instances are silent at once: none of them ends for two TTLs");
+        }
+        BrakeEvent::LettingGo { held, per_ttl } => {
+            warn!(held, per_ttl, "held instances did not come back: they are let go, so many in a TTL");
+        }
+        BrakeEvent::Over { held, let_go } => {
+            info!(held, let_go, "the hold is over: nothing is held any more");
+        }
     }
 }

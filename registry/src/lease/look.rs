@@ -8,7 +8,7 @@ use tokio::{
 use crate::clock::Moment;
 
 /// How long a call waits for a look at the change log.
-const DEADLINE: Duration = Duration::from_millis(500);
+pub(crate) const DEADLINE: Duration = Duration::from_millis(500);
 
 /// Asks for a read of the change log, and waits for one that began after the question. All who wait share it, so a
 /// thousand made-up names cost one query.

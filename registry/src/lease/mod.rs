@@ -4,15 +4,24 @@
 //! Owns: each lease's session, status, TTL and last beat; which beats are not written yet; which leases have ended.
 //! Out: acknowledgements to `http`; [`Submission`]s, batches of beats and ended leases to `flush`.
 
+mod brake;
 mod core;
+mod expiry;
 mod handle;
 mod look;
+mod sessions;
 
 pub use self::{
-    core::{Core, Ended, Heard},
+    brake::{BrakeEvent, Census, Notice},
+    core::{Core, Heard},
+    expiry::Ended,
     handle::{Caller, Leases, Refusal},
     look::{Look, Looks},
 };
+#[cfg(test)]
+pub(crate) use self::{handle::COMMIT_DEADLINE, look::DEADLINE as LOOK_DEADLINE};
+
+use std::time::Duration;
 
 use registry_wire::{Endpoint, HealthPath, Metadata, Output, Reason, Session, Status, Ttl};
 use tokio::sync::oneshot;
@@ -85,6 +94,15 @@ pub enum Write {
         noted_beat: i64,
         /// The last beat, in Unix seconds.
         last_seen: f64,
+        /// For how long it was held, if it was.
+        held_for: Option<Duration>,
+    },
+    /// The brake on mass death: a row that says so, and leaves the entry as it is.
+    Brake {
+        /// `true`: too many are silent for any of them to end. `false`: held ones are let go.
+        hold: bool,
+        /// In words.
+        reason: String,
     },
     /// Put it back: a beat was acknowledged while its row was removed as expired.
     Revive {

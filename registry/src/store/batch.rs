@@ -6,7 +6,7 @@ use registry_wire::Session;
 use serde::Serialize;
 
 use super::{Committed, Mutation, StoreError};
-use crate::entry::{Body, Change, EntryId, Kind, Revision};
+use crate::entry::{Body, Change, EntryId, Kind, Revision, Tag};
 
 /// A mutation as SQL reads it.
 #[derive(Serialize)]
@@ -45,6 +45,7 @@ pub(super) struct Written {
     pub(super) revision: Revision,
     pub(super) id: EntryId,
     pub(super) at: f64,
+    pub(super) tag: Tag,
 }
 
 /// Refuses what no caller may ask for.
@@ -98,6 +99,7 @@ pub(super) fn done(batch: &[Mutation], written: &[Written]) -> Committed {
         let written = written.get(&place)?;
         Some(Change {
             revision: written.revision,
+            tag: written.tag,
             id: written.id,
             at: written.at,
             kind: mutation.kind,

@@ -1,10 +1,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
+use tokio::sync::watch;
+
 use super::{
-    BeatRow, BeatsWritten, Committed, Keep, Loaded, Mutation, Standing, Store, StoreError, StoreUrl, Writer,
-    batch, postgres::Postgres, sqlite::Sqlite,
+    BeatRow, BeatsWritten, Committed, Keep, Loaded, LogPage, Mutation, Slice, Standing, Store, StoreError,
+    StoreUrl, Writer, batch, postgres::Postgres, sqlite::Sqlite,
 };
-use crate::entry::{Change, EntryId, Key, Revision};
+use crate::{
+    entry::{Change, EntryId, Key, Revision},
+    metrics::Breaker,
+};
 
 /// Passes a call on to the store that it is.
 macro_rules! on {
@@ -35,8 +40,16 @@ impl Store {
     /// Opens a store as [`Store::open`] does.
     pub async fn open_parsed(url: &StoreUrl) -> Result<Self, StoreError> {
         match url {
-            StoreUrl::Postgres(options) => Ok(Self::Postgres(Postgres::new(options))),
+            StoreUrl::Postgres(hosts) => Ok(Self::Postgres(Postgres::new(hosts))),
             StoreUrl::Sqlite(options) => Ok(Self::Sqlite(Sqlite::open(options).await?)),
+        }
+    }
+
+    /// The breaker before the store. That of a file keeps no call from being made, and is open after one that failed.
+    pub fn breaker(&self) -> watch::Receiver<Breaker> {
+        match self {
+            Self::Postgres(store) => store.breaker(),
+            Self::Sqlite(store) => store.breaker(),
         }
     }
 
@@ -81,7 +94,8 @@ impl Store {
     }
 
     /// Rows of the beat log after these cursors, and all rows of writers that have none, by writer and number.
-    /// [`Store::BEATS_PAGE`] rows at most: with so many, move the cursors and ask again.
+    /// [`Store::BEATS_PAGE`] rows at most: with so many, move the cursors and ask again. A writer whose last row lies
+    /// before its cursor is told by a row with that number; see [`BeatRow`].
     pub async fn beats_after(&self, cursors: &BTreeMap<Writer, i64>) -> Result<Vec<BeatRow>, StoreError> {
         match self {
             Self::Postgres(store) => store.beats_after(cursors).await,
@@ -92,9 +106,19 @@ impl Store {
     /// The most rows that [`Store::beats_after`] gives.
     pub const BEATS_PAGE: usize = 256;
 
-    /// The changes after a revision, in their order, `limit` at most.
-    pub async fn changes_after(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
+    /// The change log after a revision, `limit` rows at most, and whether it is still the one that was read before.
+    pub async fn changes_after(&self, after: Revision, limit: usize) -> Result<LogPage, StoreError> {
         on!(self, store => store.changes_after(after, limit))
+    }
+
+    /// Brings the revision above every one that this process was told of, where the store went back in time. Every
+    /// [`Store::commit`] does so by itself; a node that is about to load again does it before. A node that knows of a
+    /// loss (`lost`) brings it further in any case, as other changes may have come as far again as those that it saw.
+    pub async fn begin_epoch(&self, lost: bool) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(store) => store.begin_epoch(lost).await,
+            Self::Sqlite(_) => Ok(()),
+        }
     }
 
     /// How often each of these entries has beaten by now; those without a lease are left out.
@@ -111,6 +135,15 @@ impl Store {
             return Ok(Vec::new());
         }
         on!(self, store => store.expired(ids))
+    }
+
+    /// Reads a part of the table of entries, `limit` at most. Of a store that is not shared, nothing: nobody but this
+    /// process writes to it.
+    pub async fn slice(&self, after: Option<Key>, limit: usize) -> Result<Option<Slice>, StoreError> {
+        match self {
+            Self::Postgres(store) => store.slice(after, limit).await.map(Some),
+            Self::Sqlite(_) => Ok(None),
+        }
     }
 
     /// Reads everything in one snapshot. Ends within a minute, and within 5 s of the last row read.

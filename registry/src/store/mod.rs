@@ -5,6 +5,7 @@
 //! Out: committed changes with gapless revisions, and the logs for every node to read.
 
 mod batch;
+mod breaker;
 mod calls;
 mod postgres;
 mod rows;
@@ -15,16 +16,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use registry_wire::Session;
 
-pub use url::{StoreUrl, UrlError};
+pub use url::{Hosts, StoreUrl, UrlError};
 
-use crate::entry::{Body, Change, EntryId, Kind, Revision, Stored};
+pub use crate::entry::ENDED_SESSION_MEMORY;
+use crate::entry::{Body, Change, EntryId, Key, Kind, Revision, Stored, Tag};
 
 /// How long one call may take, waiting for a connection included. Loading everything at start has a deadline of its
 /// own for each slice that it reads.
 pub const CALL_DEADLINE: Duration = Duration::from_millis(600);
-
-/// How long a session that has ended is remembered.
-pub const ENDED_SESSION_MEMORY: Duration = Duration::from_hours(1);
 
 /// How long a removed entry is remembered, for the answer that says why it is gone.
 pub const GONE_MEMORY: Duration = Duration::from_hours(24);
@@ -97,8 +96,80 @@ pub struct LoadedEntry {
     pub stored: Stored,
     /// How long ago its last beat was written, by the store's clock; never negative.
     pub since_beat: Duration,
+    /// Whether it was renewed since its registration, by a beat or another registration.
+    pub renewed: bool,
     /// Its ended sessions, as [`Standing::ended_sessions`].
     pub ended_sessions: Vec<Session>,
+}
+
+/// A row of the change log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogRow {
+    /// A change of an entry.
+    Change(Box<Change>),
+    /// The store had gone back in time, and the revision jumps over all that a node had seen: the one gap in the log.
+    Epoch {
+        /// Its number.
+        revision: Revision,
+        /// Its tag.
+        tag: Tag,
+    },
+    /// A kind that a later version wrote. Passed over: should it have changed an entry, the compare makes up for it.
+    Unknown {
+        /// Its number.
+        revision: Revision,
+        /// Its tag.
+        tag: Tag,
+        /// The word that stands there.
+        kind: String,
+    },
+}
+
+impl LogRow {
+    /// Its number.
+    pub const fn revision(&self) -> Revision {
+        match self {
+            Self::Change(change) => change.revision,
+            Self::Epoch { revision, .. } | Self::Unknown { revision, .. } => *revision,
+        }
+    }
+
+    /// Its tag.
+    pub const fn tag(&self) -> Tag {
+        match self {
+            Self::Change(change) => change.tag,
+            Self::Epoch { tag, .. } | Self::Unknown { tag, .. } => *tag,
+        }
+    }
+}
+
+/// The change log from a cursor on, and what tells whether it is still the log that the cursor was moved along: all
+/// of one snapshot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogPage {
+    /// The last revision; `None`: the row that holds it is gone.
+    pub head: Option<Revision>,
+    /// The oldest row that is kept.
+    pub first: Option<Revision>,
+    /// The tag of the row at the cursor; `None`: there is no such row.
+    pub cursor_tag: Option<Tag>,
+    /// The rows after the cursor, in their order.
+    pub rows: Vec<LogRow>,
+    /// The last revision that this process had been told of when it asked.
+    pub seen: Revision,
+}
+
+/// A part of the table of entries, in order of service and instance, read in one snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slice {
+    /// The last revision.
+    pub head: Revision,
+    /// What it begins after; `None`: with the first entry.
+    pub after: Option<Key>,
+    /// Every entry from there on, up to the last one here.
+    pub entries: Vec<Stored>,
+    /// Nothing comes after it.
+    pub last: bool,
 }
 
 /// Everything that a node needs at start, read in one snapshot.
@@ -106,10 +177,14 @@ pub struct LoadedEntry {
 pub struct Loaded {
     /// The last revision: the cursor into the change log from which to go on.
     pub head: Revision,
+    /// The tag of that row; `None`: there is none.
+    pub head_tag: Option<Tag>,
     /// Every entry.
     pub entries: Vec<LoadedEntry>,
     /// The removals of the last [`GONE_MEMORY`], oldest first, [`GONE_MAX`] at most.
     pub gone: Vec<Change>,
+    /// The sessions that have ended of keys that hold no entry, as [`Standing::ended_sessions`].
+    pub past_sessions: Vec<(Key, Vec<Session>)>,
     /// The last row of each writer: the cursors into the beat log.
     pub cursors: BTreeMap<Writer, i64>,
 }
@@ -125,6 +200,9 @@ pub struct BeatsWritten {
 }
 
 /// A row of the beat log.
+///
+/// A row of a number below the cursor that was asked with holds nothing but bad news: this is now the last row of its
+/// writer, so the store went back in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeatRow {
     /// Who wrote it.

@@ -5,7 +5,7 @@ use std::{fmt::Display, str::FromStr};
 use registry_wire::{FieldError, Metadata, Session, Ttl};
 use serde::Deserialize;
 
-use super::StoreError;
+use super::{LogRow, StoreError};
 use crate::entry::{Change, Kind, Record, Stored};
 
 /// The columns of an entry, `instances AS i`; `ttl` and `metadata` in types that both stores have.
@@ -38,10 +38,14 @@ pub(super) struct EntryRow {
     observed_address: Option<String>,
 }
 
+/// The kind of a row that is no change of an entry: see [`LogRow::Epoch`].
+const EPOCH: &str = "epoch";
+
 /// A change's row, its time in Unix seconds and its body as text.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ChangeRow {
     revision: i64,
+    tag: i64,
     entry_id: i64,
     at: f64,
     kind: String,
@@ -96,14 +100,30 @@ fn metadata(json: &str) -> Result<Metadata, FieldError> {
 }
 
 impl ChangeRow {
-    /// The change.
+    /// The row, whatever it is.
+    pub(super) fn row(self) -> Result<LogRow, StoreError> {
+        let (revision, tag) = (self.revision, self.tag);
+        Ok(match Kind::parse(&self.kind) {
+            Some(kind) => LogRow::Change(Box::new(self.change_of(kind)?)),
+            None if self.kind == EPOCH => LogRow::Epoch { revision, tag },
+            None => LogRow::Unknown { revision, tag, kind: self.kind },
+        })
+    }
+
+    /// The change; the query asked for kinds that are known.
     pub(super) fn change(self) -> Result<Change, StoreError> {
-        let what = || format!("change {}", self.revision);
-        let kind = Kind::parse(&self.kind)
-            .ok_or_else(|| unreadable(what(), format_args!("unknown kind {:?}", self.kind)))?;
-        let body = serde_json::from_str(&self.body).map_err(|error| unreadable(what(), error))?;
+        let kind = Kind::parse(&self.kind).ok_or_else(|| {
+            unreadable(format_args!("change {}", self.revision), format_args!("unknown kind {:?}", self.kind))
+        })?;
+        self.change_of(kind)
+    }
+
+    fn change_of(self, kind: Kind) -> Result<Change, StoreError> {
+        let body = serde_json::from_str(&self.body)
+            .map_err(|error| unreadable(format_args!("change {}", self.revision), error))?;
         Ok(Change {
             revision: self.revision,
+            tag: self.tag,
             id: self.entry_id,
             at: self.at,
             kind,

@@ -1,12 +1,16 @@
+mod hosts;
+
 use std::{fmt, str::FromStr};
 
-use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
+use sqlx::sqlite::SqliteConnectOptions;
+
+pub use self::hosts::Hosts;
 
 /// Where a store is, as `DATABASE_URL` says it.
 #[derive(Clone)]
 pub enum StoreUrl {
-    /// `postgres://…` or `postgresql://…`.
-    Postgres(Box<PgConnectOptions>),
+    /// `postgres://…` or `postgresql://…`, of one or several hosts.
+    Postgres(Hosts),
     /// `sqlite://path`, or `sqlite:path`.
     Sqlite(Box<SqliteConnectOptions>),
 }
@@ -26,7 +30,7 @@ impl FromStr for StoreUrl {
         };
         let invalid = |error: sqlx::Error| UrlError(format!("the database URL is not valid: {error}"));
         match scheme {
-            "postgres" | "postgresql" => Ok(Self::Postgres(Box::new(url.parse().map_err(invalid)?))),
+            "postgres" | "postgresql" => Ok(Self::Postgres(Hosts::parse(url)?)),
             "sqlite" => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 if path.is_empty() || path.starts_with('?') {
@@ -58,13 +62,7 @@ impl FromStr for StoreUrl {
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Postgres(options) => write!(
-                f,
-                "Postgres({}:{}/{})",
-                options.get_host(),
-                options.get_port(),
-                options.get_database().unwrap_or_default()
-            ),
+            Self::Postgres(hosts) => write!(f, "Postgres({hosts:?})"),
             Self::Sqlite(options) => write!(f, "Sqlite({})", options.get_filename().display()),
         }
     }

@@ -53,7 +53,13 @@ impl Gone {
     pub fn remember(&mut self, key: Key, gone: GoneInstance) {
         let now = gone.at;
         self.order.push_back((key.clone(), gone.revision));
-        self.last_of_service.insert(key.service.clone(), key.instance.clone());
+        // A removal of this node's own may be applied before an older one of another node is read.
+        let last = self.last_of_service.get(&key.service);
+        let last = last.map(|instance| Key { service: key.service.clone(), instance: instance.clone() });
+        let last = last.and_then(|key| self.instances.get(&key)).map(|gone| gone.revision);
+        if last.is_none_or(|last| last <= gone.revision) {
+            self.last_of_service.insert(key.service.clone(), key.instance.clone());
+        }
         self.instances.insert(key, gone);
         while let Some((key, revision)) = self.order.front() {
             let known = self.instances.get(key).filter(|gone| gone.revision == *revision);

@@ -16,7 +16,7 @@ use registry_wire::{InstanceId, ServiceName};
 
 pub use self::{
     gone::{Gone, GoneInstance},
-    render::{write_instance, write_service},
+    render::{instance, write_instance, write_service},
     service::{Entry, Service},
 };
 use crate::{

@@ -3,7 +3,7 @@ use serde::Serialize;
 
 use super::{Entry, Service};
 use crate::{
-    clock::{self, Sighting},
+    clock::{self, Moment, Sighting},
     entry::Record,
 };
 
@@ -59,11 +59,11 @@ fn number(out: &mut String, name: &str, value: impl std::fmt::Display) {
 
 /// The times of an entry, in Unix seconds, and what is left of its lease.
 fn times(out: &mut String, entry: &Entry, sighting: &Sighting, unix_now: f64) {
-    let last_seen = entry.last_seen.get();
+    let last_seen = entry.pulse.last_seen();
     let ttl = entry.record.ttl_seconds;
-    number(out, "stale", sighting.stale(last_seen, ttl.duration()));
+    number(out, "stale", entry.stale(sighting));
     number(out, "ttl_seconds", ttl.seconds());
-    number(out, "ttl_remaining", sighting.remaining(last_seen, ttl.duration()));
+    number(out, "ttl_remaining", entry.remaining(sighting));
     field(out, "registered_at", &entry.record.registered_at);
     field(out, "last_heartbeat", &clock::unix_at(last_seen, sighting.now, unix_now));
 }
@@ -96,13 +96,13 @@ pub fn write_service(
     out.push('{');
     field(out, "service_name", service.name());
     if let Some(entry) = picked {
-        let last_seen = entry.last_seen.get();
+        let last_seen = entry.pulse.last_seen();
         field(out, "endpoint", &entry.record.endpoint);
         field(out, "health_endpoint", &entry.record.health_endpoint);
         field(out, "metadata", &entry.record.metadata);
         field(out, "registered_at", &entry.record.registered_at);
         field(out, "last_heartbeat", &clock::unix_at(last_seen, sighting.now, unix_now));
-        number(out, "ttl_remaining", sighting.remaining(last_seen, entry.record.ttl_seconds.duration()));
+        number(out, "ttl_remaining", entry.remaining(sighting));
     }
     out.push_str("\"instances\":[");
     let mut first = true;
@@ -115,27 +115,24 @@ pub fn write_service(
     out.push_str("]}");
 }
 
-impl Entry {
-    /// The instance object as a value.
-    pub fn answer(&self, sighting: &Sighting, unix_now: f64) -> answer::Instance {
-        let record = &self.record;
-        let last_seen = self.last_seen.get();
-        answer::Instance {
-            service_name: record.service_name.clone(),
-            instance_id: record.instance_id.clone(),
-            endpoint: record.endpoint.clone(),
-            health_endpoint: record.health_endpoint.clone(),
-            metadata: record.metadata.clone(),
-            status: record.status,
-            output: record.output.as_ref().map(|output| output.as_str().to_owned()),
-            draining: record.draining(),
-            drain_reason: record.drain_reason().map(|reason| reason.as_str().to_owned()),
-            stale: self.stale(sighting),
-            ttl_seconds: record.ttl_seconds.seconds(),
-            ttl_remaining: sighting.remaining(last_seen, record.ttl_seconds.duration()),
-            registered_at: record.registered_at,
-            last_heartbeat: clock::unix_at(last_seen, sighting.now, unix_now),
-            observed_address: record.observed_address.clone(),
-        }
+/// The instance object as a value, of a record that need not be in the view.
+pub fn instance(record: Record, last_seen: Moment, sighting: &Sighting, unix_now: f64) -> answer::Instance {
+    let ttl = record.ttl_seconds;
+    answer::Instance {
+        draining: record.draining(),
+        drain_reason: record.drain_reason().map(|reason| reason.as_str().to_owned()),
+        stale: sighting.stale(last_seen, ttl.duration()),
+        ttl_seconds: ttl.seconds(),
+        ttl_remaining: sighting.remaining(last_seen, ttl.duration()),
+        last_heartbeat: clock::unix_at(last_seen, sighting.now, unix_now),
+        service_name: record.service_name,
+        instance_id: record.instance_id,
+        endpoint: record.endpoint,
+        health_endpoint: record.health_endpoint,
+        metadata: record.metadata,
+        status: record.status,
+        output: record.output.map(|output| output.as_str().to_owned()),
+        registered_at: record.registered_at,
+        observed_address: record.observed_address,
     }
 }

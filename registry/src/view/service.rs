@@ -5,11 +5,12 @@ use registry_wire::{InstanceId, ServiceName};
 
 use super::render::Rendered;
 use crate::{
-    clock::{AtomicMoment, Sighting},
+    clock::{Moment, Pulse, Sighting},
     entry::{EntryId, Record, Revision},
+    seeded::{Bug, seeded},
 };
 
-/// An instance as readers see it. Only its last beat changes.
+/// An instance as readers see it. Only its pulse changes.
 #[derive(Debug)]
 pub struct Entry {
     /// Its number.
@@ -18,26 +19,59 @@ pub struct Entry {
     pub revision: Revision,
     /// What it is.
     pub record: Record,
-    /// Its last beat, moved by the lease.
-    pub last_seen: Arc<AtomicMoment>,
+    /// Its beats and the end of its lease, moved by the lease.
+    pub pulse: Arc<Pulse>,
+    /// When this node learned that the store had lost it, without a row that says why: stale from then on, and listed
+    /// for one TTL. It has no lease.
+    pub orphaned: Option<Moment>,
     pub(super) rendered: Rendered,
 }
 
 impl Entry {
     /// An entry; what does not change of its JSON is written here, once.
-    pub fn new(id: EntryId, revision: Revision, record: Record, last_seen: Arc<AtomicMoment>) -> Self {
+    pub fn new(id: EntryId, revision: Revision, record: Record, pulse: Arc<Pulse>) -> Self {
         let rendered = Rendered::new(&record);
-        Self { id, revision, record, last_seen, rendered }
+        Self { id, revision, record, pulse, orphaned: None, rendered }
+    }
+
+    /// This entry, lost by the store at `now`.
+    #[must_use]
+    pub fn orphan(&self, now: Moment) -> Self {
+        let orphan = Self::new(self.id, self.revision, self.record.clone(), Arc::clone(&self.pulse));
+        Self { orphaned: Some(now), ..orphan }
+    }
+
+    /// When its lease ended, where it has.
+    pub fn ended_at(&self, sighting: &Sighting) -> Moment {
+        self.orphaned.map_or_else(
+            || self.pulse.ended_at(),
+            |orphaned| sighting.deadline(orphaned, self.record.ttl_seconds.duration()),
+        )
     }
 
     /// Whether its lease has ended: it is gone for readers, whether or not it was removed already.
     pub fn ended(&self, sighting: &Sighting) -> bool {
-        sighting.ended(self.last_seen.get(), self.record.ttl_seconds.duration())
+        let ttl = self.record.ttl_seconds.duration();
+        if seeded(Bug::FreezeOff) {
+            return sighting.now >= self.pulse.last_seen().plus(ttl);
+        }
+        if seeded(Bug::WallClock) {
+            return sighting.now >= self.pulse.counted_from(sighting).plus(ttl);
+        }
+        self.orphaned.map_or_else(|| self.pulse.ended(sighting), |orphaned| sighting.ended(orphaned, ttl))
     }
 
-    /// Whether nobody has heard of it for a TTL.
+    /// Whether nobody has heard of it for a TTL, or the store has lost it.
     pub fn stale(&self, sighting: &Sighting) -> bool {
-        sighting.stale(self.last_seen.get(), self.record.ttl_seconds.duration())
+        self.orphaned.is_some() || sighting.stale(self.pulse.last_seen(), self.record.ttl_seconds.duration())
+    }
+
+    /// Whole seconds that are left of its lease, rounded up; 0 when stale.
+    pub fn remaining(&self, sighting: &Sighting) -> u32 {
+        if self.orphaned.is_some() {
+            return 0;
+        }
+        sighting.remaining(self.pulse.last_seen(), self.record.ttl_seconds.duration())
     }
 }
 

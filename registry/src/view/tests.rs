@@ -5,7 +5,7 @@ use registry_wire::{HealthPath, Metadata, Status, Ttl, answer};
 
 use super::*;
 use crate::{
-    clock::{AtomicMoment, Moment, Sight},
+    clock::{Moment, Pulse, Sight},
     entry::Record,
 };
 
@@ -34,7 +34,10 @@ fn record(service: &str, instance: &str) -> Record {
 }
 
 fn put(revision: Revision, record: Record, seen: u64) -> Update {
-    Update::Put(Arc::new(Entry::new(revision, revision, record, Arc::new(AtomicMoment::new(at(seen))))))
+    let pulse = Pulse::new(at(seen));
+    // As the lease's core does it when it has seen as far.
+    pulse.end(at(seen).plus(record.ttl_seconds.duration()));
+    Update::Put(Arc::new(Entry::new(revision, revision, record, Arc::new(pulse))))
 }
 
 fn seeing(now: u64) -> Sighting {
@@ -93,7 +96,11 @@ fn an_update_replaces_and_a_removal_is_remembered() {
     assert!(view.entry(&key).is_none());
     assert_eq!(view.gone(&key, 5001.0).unwrap().reason, "silent");
     assert_eq!(view.last_gone(&name("a"), 5001.0).unwrap().0.as_str(), "x");
-    assert!(view.gone(&key, 5000.0 + 24.0 * 3600.0 + 1.0).is_none(), "for 24 hours");
+    let minutes = |minutes: f64| 5000.0 + minutes * 60.0;
+    let almost = minutes(23.0 * 60.0 + 59.0);
+    assert!(view.gone(&key, almost).is_some() && view.last_gone(&name("a"), almost).is_some());
+    let day = minutes(24.0 * 60.0 + 0.1);
+    assert!(view.gone(&key, day).is_none() && view.last_gone(&name("a"), day).is_none(), "for 24 hours");
     view.apply(vec![Update::Remove(record("a", "y").key(), gone(5, 5002.0))]);
     assert!(view.is_empty());
 }
@@ -107,6 +114,36 @@ fn no_more_than_ten_thousand_are_remembered() {
     }
     assert!(view.gone(&record("a", "x0").key(), 5000.0).is_none());
     assert!(view.gone(&record("a", "x1").key(), 5000.0).is_some());
+}
+
+/// What is loaded at start has the same bounds, and of what is too old nothing is left when the next one goes.
+#[test]
+fn what_is_loaded_is_remembered_within_the_same_bounds() {
+    let view = View::default();
+    let key = |number: i64| record("a", &format!("x{number}")).key();
+    view.remember_gone((0..10_001).map(|number| (key(number), gone(number, 5000.0))));
+    assert!(view.gone(&key(0), 5000.0).is_none());
+    assert!(view.gone(&key(1), 5000.0).is_some() && view.gone(&key(10_000), 5000.0).is_some());
+    assert_eq!(view.last_gone(&name("a"), 5000.0).unwrap().0, key(10_000).instance);
+    let almost = 5000.0 + 24.0 * 3600.0 - 60.0;
+    view.remember_gone([(record("b", "y").key(), gone(10_001, almost))]);
+    assert!(view.gone(&key(2), almost).is_some(), "one of them made room, the others are not too old");
+    view.remember_gone([(record("b", "z").key(), gone(10_002, almost + 61.0))]);
+    // Asked about the time at which it was remembered, so that what answers is the memory and not its age.
+    assert!(view.gone(&key(10_000), 5000.0).is_none());
+    assert!(view.gone(&record("b", "y").key(), almost).is_some());
+}
+
+/// A removal of this node's own is applied before an older one of another node is read.
+#[test]
+fn the_last_to_go_is_the_one_with_the_last_revision() {
+    let view = View::default();
+    for (instance, revision) in [("x", 7), ("y", 6), ("z", 5)] {
+        view.apply(vec![Update::Remove(record("a", instance).key(), gone(revision, 5000.0))]);
+        assert_eq!(view.last_gone(&name("a"), 5001.0).unwrap().0.as_str(), "x");
+    }
+    view.apply(vec![Update::Remove(record("a", "y").key(), gone(8, 5000.0))]);
+    assert_eq!(view.last_gone(&name("a"), 5001.0).unwrap().0.as_str(), "y");
 }
 
 #[test]
@@ -151,7 +188,7 @@ fn what_is_written_reads_back_as_the_answer() {
         let mut text = String::new();
         write_instance(&mut text, entry, &sighting, 2_000_030.0);
         let read: answer::Instance = serde_json::from_str(&text).unwrap();
-        assert_eq!(read, entry.answer(&sighting, 2_000_030.0));
+        assert_eq!(read, instance(entry.record.clone(), entry.pulse.last_seen(), &sighting, 2_000_030.0));
         assert_eq!((read.ttl_remaining, read.last_heartbeat), (70, 2_000_010.0));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert!(

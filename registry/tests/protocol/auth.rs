@@ -1,5 +1,7 @@
 //! Who may call what.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
 use registry::http::PATHS;
 use registry_wire::ProblemType;
 use serde_json::json;
@@ -12,6 +14,7 @@ both!(
     a_read_token_closes_every_read,
     tokens_come_in_two_headers_only,
     denied_calls_change_nothing,
+    metrics_and_health_are_open_to_neighbours_alone,
 );
 
 const WRITE: &str = "write-9f8e7d6c5b4a3210";
@@ -119,6 +122,43 @@ async fn a_read_token_closes_every_read(store: Store) {
     denied("GET", &call(&read_only, "GET", "/services", None).await, ProblemType::Unauthorized);
     call(&read_only, "GET", "/services", Some(READ)).await.ok();
     let_through(&call(&read_only, "DELETE", "/deregister/web", None).await);
+}
+
+/// An address of this machine that is not a loopback one; packets to it do not leave the machine.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    // A documentation address: asked for the route alone, nothing is sent.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().unwrap().ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+async fn metrics_and_health_are_open_to_neighbours_alone(store: Store) {
+    let Some(address) = own_address() else {
+        eprintln!("SKIPPED: this machine has no address but loopback ones");
+        return;
+    };
+    let node = async |trusted: &str| {
+        store
+            .node_with(|settings| {
+                settings.listen = Some(SocketAddr::new(address, 0).to_string());
+                settings.auth_token = Some(WRITE.into());
+                settings.read_token = Some(READ.into());
+                settings.trusted_proxies = Some(trusted.to_owned());
+            })
+            .await
+    };
+    let elsewhere = node("").await;
+    let proxy = node(&address.to_string()).await;
+    for path in ["/metrics", "/health"] {
+        for method in ["GET", "HEAD"] {
+            denied(method, &call(&elsewhere, method, path, None).await, ProblemType::Unauthorized);
+            let_through(&call(&elsewhere, method, path, Some(READ)).await);
+            let_through(&call(&proxy, method, path, None).await);
+        }
+    }
+    let_through(&call(&elsewhere, "GET", "/livez", None).await);
+    denied("GET", &call(&proxy, "GET", "/services", None).await, ProblemType::Unauthorized);
 }
 
 async fn tokens_come_in_two_headers_only(store: Store) {

@@ -2,11 +2,18 @@
 //!
 //! On Postgres alone: a node on SQLite sees as long as it runs.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use registry_wire::ProblemType;
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use testkit::{Postgres, StopMode, wait_until};
+use tokio::time::Instant;
 
-use crate::harness::{Answer, Node, PATIENCE, minimal, path};
+use crate::{
+    harness::{Answer, Node, PATIENCE, minimal, path},
+    operator::{counter, grown, scrape_once},
+};
 
 const READS: [&str; 5] =
     ["/services", "/services/web", "/services/web?all=true", "/services/web/instances/a", "/instances"];
@@ -116,10 +123,155 @@ async fn never_lists_nothing_for_its_own_sake() {
     assert_eq!(node.get_once("/services").await.ok(), &json!([]));
     postgres.stop(StopMode::Immediate);
     until_blind(&node).await;
-    for path in ["/services", "/instances", "/services/web", "/services/web/instances/a"] {
+    // Nor is it healthy in any way: it can answer no list.
+    for path in ["/services", "/instances", "/services/web", "/services/web/instances/a", "/health"] {
         node.get_once(path).await.problem(ProblemType::Unavailable);
     }
     postgres.start_again();
     until_ready(&node).await;
     assert_eq!(node.get_once("/services").await.ok(), &json!([]));
+    assert_eq!(node.get_once("/health").await.ok()["status"], "healthy");
+}
+
+/// What a request asks for may have come while this node could not see: nothing found is "I do not know".
+#[tokio::test]
+async fn nothing_found_is_no_answer_while_blind() {
+    let postgres = Postgres::start();
+    let node = Node::start(postgres.fresh_database().await, None, |_| {}).await;
+    node.register("web", "bad", &json!({"endpoint": "http://h:1", "status": "critical"})).await;
+    node.register("web", "out", &minimal()).await;
+    node.put(&format!("{}/drain", path("web", "out")), &json!({"reason": "r"})).await.ok();
+    let nothing = [
+        "/instances?service=unknown",
+        "/instances?status=warning",
+        "/instances?meta.version=1",
+        "/instances?service=web&meta.version=1",
+        "/instances?after=zzz/a",
+        "/services?after=zzz",
+    ];
+    let denied = ["/services/web", "/services/unknown", "/services/unknown?all=true"];
+    for path in nothing {
+        node.get(path).await.ok();
+    }
+    for path in denied {
+        assert_eq!(node.get(path).await.status, 404, "{path}");
+    }
+    postgres.stop(StopMode::Immediate);
+    until_blind(&node).await;
+    for path in nothing.into_iter().chain(denied) {
+        node.get_once(path).await.problem(ProblemType::Unavailable);
+    }
+    let all = node.get_once("/services/web?all=true").await;
+    assert_eq!(all.ok()["instances"].as_array().unwrap().len(), 2, "{all:?}");
+    assert_eq!(all.body.get("endpoint"), None, "{all:?}");
+    let critical = node.get_once("/instances?status=critical").await;
+    assert_eq!(critical.ok()["instances"][0]["instance_id"], "bad");
+    assert_eq!(node.get_once("/health").await.ok()["status"], "degraded");
+}
+
+#[tokio::test]
+async fn one_that_is_not_stale_is_picked_if_there_is_any() {
+    let postgres = Postgres::start();
+    let node = Node::start(postgres.fresh_database().await, None, |_| {}).await;
+    let body =
+        |instance: &str, ttl: u32| json!({"endpoint": format!("http://{instance}:1"), "ttl_seconds": ttl});
+    for (service, instance, ttl) in
+        [("one", "a", 3), ("one", "b", 3600), ("one", "c", 3), ("none", "a", 3), ("none", "b", 3)]
+    {
+        node.register(service, instance, &body(instance, ttl)).await;
+    }
+    postgres.stop(StopMode::Immediate);
+    wait_until(PATIENCE, "all but one are stale", async || {
+        let text = node.get_once("/instances").await.text;
+        text.matches("\"stale\":true").count() == 4
+    })
+    .await;
+    let picked = async |service: &str, listed: usize| {
+        let mut picked = BTreeSet::new();
+        // Each of two is missing from 100 picks once in 2^99.
+        for _ in 0..100 {
+            let answer = node.get_once(&format!("/services/{service}")).await;
+            assert_eq!(answer.ok()["instances"].as_array().unwrap().len(), listed, "{answer:?}");
+            picked.insert(answer.body["endpoint"].as_str().unwrap().to_owned());
+        }
+        picked.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(picked("one", 3).await, ["http://b:1"]);
+    assert_eq!(picked("none", 2).await, ["http://a:1", "http://b:1"]);
+}
+
+#[tokio::test]
+async fn what_it_does_not_know_counts_as_an_error() {
+    let postgres = Postgres::start();
+    let node = Node::start(postgres.fresh_database().await, None, |_| {}).await;
+    postgres.stop(StopMode::Immediate);
+    until_blind(&node).await;
+    let at = path("web", "a");
+    let flat = json!({"service_name": "web", "endpoint": "http://h:1"});
+    for (method, path, operation) in [
+        ("PUT", at.as_str(), "register"),
+        ("POST", "/register", "register"),
+        ("PUT", &format!("{at}/heartbeat"), "heartbeat"),
+        ("POST", "/heartbeat", "heartbeat"),
+        ("DELETE", &at, "deregister"),
+        ("DELETE", "/deregister/web", "deregister"),
+        ("GET", "/services", "list"),
+        ("GET", "/services/web", "get"),
+    ] {
+        let before = scrape_once(&node).await;
+        Answer::of(node.request(method, path).json(&flat)).await.problem(ProblemType::Unavailable);
+        let after = scrape_once(&node).await;
+        for status in ["success", "error", "not_found", "denied", "rejected"] {
+            let grown = grown(&before, &after, &counter(operation, status));
+            assert_eq!(grown, i64::from(status == "error"), "{method} {path}: {status} grew by {grown}");
+        }
+    }
+}
+
+/// Only the commit fails: the node sees, beats are acknowledged, and a change is not until it is in the store.
+#[tokio::test]
+async fn a_change_that_cannot_be_committed_is_not_acknowledged() {
+    let url = Postgres::shared().fresh_database().await;
+    let node = Node::start(url.clone(), None, |settings| settings.tick_ms = Some("1000".into())).await;
+    let session = json!({"endpoint": "http://h:1", "session": "s"});
+    node.register("web", "a", &session).await;
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    for (case, breaks, mends, status) in [
+        ("it hangs", "BEGIN; SELECT revision FROM head FOR UPDATE", "ROLLBACK", "critical"),
+        (
+            "it fails",
+            "ALTER TABLE changes ADD CONSTRAINT never CHECK (false) NOT VALID",
+            "ALTER TABLE changes DROP CONSTRAINT never",
+            "warning",
+        ),
+    ] {
+        let before = node.state().await;
+        sqlx::raw_sql(breaks).execute(&mut other).await.unwrap();
+        let beat = format!("{}/heartbeat", path("web", "a"));
+        let change = json!({"session": "s", "status": status, "output": "HTTP 500"});
+        for (method, path, body) in [
+            ("PUT", beat.as_str(), &change),
+            ("PUT", &path("web", "new"), &session),
+            ("POST", "/register", &json!({"service_name": "flat", "endpoint": "http://h:1"})),
+            ("PUT", &format!("{}/drain", path("web", "a")), &json!({"reason": "r"})),
+            ("DELETE", &path("web", "a"), &json!(null)),
+        ] {
+            let begun = Instant::now();
+            let answer = Answer::of(node.request(method, path).json(body)).await;
+            answer.problem(ProblemType::Unavailable);
+            assert!(
+                begun.elapsed() < Duration::from_secs(2),
+                "{case}: {method} {path}: {:?}",
+                begun.elapsed()
+            );
+            assert_ne!(answer.body["detail"], "This node cannot reach its store.", "{case}: it sees");
+        }
+        assert_eq!(node.get_once("/readyz").await.status, 200, "{case}");
+        Answer::of(node.request("PUT", &beat).json(&json!({"session": "s"}))).await.ok();
+        assert_eq!(node.state().await, before, "{case}");
+        sqlx::raw_sql(mends).execute(&mut other).await.unwrap();
+        node.beat("web", "a", &change).await.ok();
+        let entry = node.get(&path("web", "a")).await;
+        assert_eq!((&entry.ok()["status"], &entry.body["output"]), (&json!(status), &json!("HTTP 500")));
+    }
 }

@@ -143,6 +143,93 @@ async fn a_second_process_on_the_same_file_is_69() {
     assert_eq!(second.terminate().await, Some(0));
 }
 
+/// Each variable beside the flag of the same meaning.
+const SETTINGS: [(&str, &str); 15] = [
+    ("REGISTRY_LISTEN", "--listen"),
+    ("DATABASE_URL", "--database-url"),
+    ("DATABASE_URL_FILE", "--database-url-file"),
+    ("DATABASE_LISTEN_URL", "--database-listen-url"),
+    ("REGISTRY_AUTH_TOKEN", "--auth-token"),
+    ("REGISTRY_AUTH_TOKEN_FILE", "--auth-token-file"),
+    ("REGISTRY_READ_TOKEN", "--read-token"),
+    ("REGISTRY_READ_TOKEN_FILE", "--read-token-file"),
+    ("REGISTRY_ALLOW_ANONYMOUS", "--allow-anonymous"),
+    ("REGISTRY_NODE_ID", "--node-id"),
+    ("REGISTRY_DEFAULT_TTL", "--default-ttl"),
+    ("REGISTRY_TICK_MS", "--tick-ms"),
+    ("REGISTRY_TRUSTED_PROXIES", "--trusted-proxies"),
+    ("REGISTRY_LOG", "--log"),
+    ("REGISTRY_LOG_FORMAT", "--log-format"),
+];
+
+#[test]
+fn help_shows_every_setting_as_a_flag_and_as_a_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Program::run_to_its_end(command(dir.path()).args(["serve", "--help"]));
+    let help = String::from_utf8(output.stdout).unwrap();
+    for (variable, flag) in SETTINGS {
+        assert!(help.contains(&format!("{flag} <")), "{flag}: {help}");
+        assert!(help.contains(&format!("[env: {variable}")), "{variable}: {help}");
+    }
+    assert_eq!(help.matches("[env: ").count(), SETTINGS.len(), "the table above lists them all: {help}");
+}
+
+/// The same bad value, said in the same words.
+#[test]
+fn a_flag_means_what_its_variable_means() {
+    for (variable, value) in [
+        ("REGISTRY_LISTEN", "nowhere"),
+        ("DATABASE_URL", "mysql://h/d"),
+        ("DATABASE_URL_FILE", "/does/not/exist"),
+        ("DATABASE_LISTEN_URL", "sqlite://x"),
+        ("REGISTRY_AUTH_TOKEN", "short"),
+        ("REGISTRY_AUTH_TOKEN_FILE", "/does/not/exist"),
+        ("REGISTRY_READ_TOKEN", "short"),
+        ("REGISTRY_READ_TOKEN_FILE", "/does/not/exist"),
+        ("REGISTRY_ALLOW_ANONYMOUS", "perhaps"),
+        ("REGISTRY_DEFAULT_TTL", "2"),
+        ("REGISTRY_TICK_MS", "9"),
+        ("REGISTRY_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("REGISTRY_LOG", "loud"),
+        ("REGISTRY_LOG_FORMAT", "xml"),
+    ] {
+        let (_, flag) = SETTINGS.into_iter().find(|(name, _)| *name == variable).unwrap();
+        let by_variable = ends(&["serve"], &[(variable, value)]);
+        assert_eq!(by_variable.0, Some(64), "{by_variable:?}");
+        assert_eq!(ends(&["serve", flag, value], &[]), by_variable);
+        assert_eq!(ends(&[&format!("{flag}={value}"), "serve"], &[]), by_variable, "before the command");
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_read_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let database = dir.path().join("named-by-a-file.db");
+    let program = Program::start(&[
+        ("DATABASE_URL_FILE", &file("url", &format!("sqlite://{}\n", database.display()))),
+        ("REGISTRY_AUTH_TOKEN_FILE", &file("write", "write-9f8e7d6c5b4a3210\n")),
+        ("REGISTRY_READ_TOKEN_FILE", &file("read", "read-0f1e2d3c4b5a6978\n")),
+        ("REGISTRY_NODE_ID", "berlin-1"),
+    ])
+    .await;
+    assert!(database.exists());
+    assert_eq!(program.get("/health").await.ok()["node"], "berlin-1");
+    for (method, path, token, status) in [
+        ("GET", "/services", "", 401),
+        ("GET", "/services", "read-0f1e2d3c4b5a6978", 200),
+        ("DELETE", "/deregister/web", "read-0f1e2d3c4b5a6978", 403),
+        ("DELETE", "/deregister/web", "write-9f8e7d6c5b4a3210", 404),
+    ] {
+        assert_eq!(program.with_token(method, path, token).await.status, status, "{method} {path} {token}");
+    }
+    assert_eq!(program.terminate().await, Some(0));
+}
+
 #[test]
 fn help_and_version_are_no_errors() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use registry::{app, config::Settings};
+use registry::{
+    app,
+    config::{Config, Settings},
+};
 use registry_wire::ProblemType;
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
@@ -35,12 +38,24 @@ pub(crate) enum Store {
 impl Store {
     /// A node with settings of its own.
     pub(crate) async fn node_with(self, change: impl FnOnce(&mut Settings)) -> Node {
-        let dir = tempfile::tempdir().unwrap();
+        let (url, dir) = self.fresh().await;
+        Node::start(url, Some(dir), change).await
+    }
+
+    /// A node on which so many changes may wait for their commit.
+    pub(crate) async fn node_with_queue(self, changes_waiting: usize) -> Node {
+        let (url, dir) = self.fresh().await;
+        let config = Node::settings(url).config().unwrap();
+        Node::start_with(Config { changes_waiting, ..config }, Some(dir)).await
+    }
+
+    async fn fresh(self) -> (String, TempDir) {
+        let dir = testkit::memory_dir();
         let url = match self {
             Self::Sqlite => format!("sqlite://{}/registry.db", dir.path().display()),
             Self::Postgres => Postgres::shared().fresh_database().await,
         };
-        Node::start(url, Some(dir), change).await
+        (url, dir)
     }
 
     /// A node that anybody may call.
@@ -61,15 +76,13 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node on this database, and waits until it is ready.
     pub(crate) async fn start(url: String, dir: Option<TempDir>, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = Settings {
-            database_url: Some(url),
-            tick_ms: Some(TICK_MS.to_string()),
-            node_id: Some("under-test".into()),
-            ..Settings::default()
-        };
+        let mut settings = Self::settings(url);
         change(&mut settings);
-        let config = settings.config().unwrap();
-        let listener = app::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        Self::start_with(settings.config().unwrap(), dir).await
+    }
+
+    async fn start_with(config: Config, dir: Option<TempDir>) -> Self {
+        let listener = app::bind(SocketAddr::new(config.listen.ip(), 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app::run(config, listener, async { drop(stopped.await) }));
@@ -83,6 +96,15 @@ impl Node {
         wait_until(PATIENCE, "the node is ready", async || node.get_once("/readyz").await.status == 200)
             .await;
         node
+    }
+
+    fn settings(database_url: String) -> Settings {
+        Settings {
+            database_url: Some(database_url),
+            tick_ms: Some(TICK_MS.to_string()),
+            node_id: Some("under-test".into()),
+            ..Settings::default()
+        }
     }
 
     /// Stops the node and waits for its end.
@@ -225,7 +247,7 @@ impl Answer {
     }
 
     /// An answer to a request that was not a HEAD, if these bytes hold all of it.
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.split("\r\n");

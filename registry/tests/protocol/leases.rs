@@ -1,16 +1,18 @@
 //! What time does to an entry. Leases of 3 s, the shortest there are; nothing here waits for longer than one.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use registry_wire::ProblemType;
 use serde_json::{Value, json};
 use testkit::wait_until;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::harness::{Node, PATIENCE, Store, path};
 
 both!(
+    hidden_within_a_second_and_a_half_of_its_ttl,
     an_entry_whose_lease_has_ended_is_gone,
+    the_last_that_went_is_named,
     a_beat_of_a_hidden_entry_revives_it,
     after_the_lease_a_registration_is_new,
     beats_keep_an_entry,
@@ -37,6 +39,39 @@ async fn listed(node: &Node, service: &str) -> bool {
 async fn until_hidden(node: &Node, service: &str, since: Instant) -> Duration {
     wait_until(PATIENCE, "the lease ends", async || !listed(node, service).await).await;
     since.elapsed()
+}
+
+/// With the tick that users have.
+async fn hidden_within_a_second_and_a_half_of_its_ttl(store: Store) {
+    const TTL: Duration = Duration::from_secs(3);
+    const BOUND: Duration = Duration::from_millis(1500);
+    /// A look that takes longer was held up by the machine, which holds up the node as well: it runs in this thread.
+    const LOOK: Duration = Duration::from_millis(100);
+    let node = store.node_with(|settings| settings.tick_ms = Some("1000".into())).await;
+    let mut leases = BTreeMap::new();
+    // Spread over a tick, so that some end just after one.
+    for number in 0..10 {
+        let begun = Instant::now();
+        node.register(&format!("s{number}"), "a", &short("s")).await;
+        leases.insert(format!("s{number}"), (begun + TTL, Instant::now() + TTL + BOUND));
+        sleep(LOOK).await;
+    }
+    let mut held_up = Duration::ZERO;
+    while !leases.is_empty() {
+        let asked = Instant::now();
+        sleep(Duration::from_millis(10)).await;
+        let begun = Instant::now();
+        let listed = node.get_once("/services").await;
+        let listed: Vec<String> = serde_json::from_value(listed.ok().clone()).unwrap();
+        held_up += asked.elapsed().saturating_sub(LOOK);
+        leases.retain(|service, (earliest, latest)| {
+            let there = listed.contains(service);
+            assert!(there || Instant::now() >= *earliest, "{service} is hidden before its TTL");
+            let late = begun.saturating_duration_since(*latest + held_up);
+            assert!(!there || late.is_zero(), "{service} is listed {:?} after its TTL", late + BOUND);
+            there
+        });
+    }
 }
 
 async fn an_entry_whose_lease_has_ended_is_gone(store: Store) {
@@ -71,6 +106,35 @@ async fn an_entry_whose_lease_has_ended_is_gone(store: Store) {
     // Its beats say "register again" once it is removed, and its session may: it had not ended.
     node.beat("web", "a", &json!({"session": "s"})).await.problem(ProblemType::UnknownInstance);
     node.register("web", "a", &short("s")).await;
+}
+
+/// What a 404 says of a service is said of its last instance, however that went.
+async fn the_last_that_went_is_named(store: Store) {
+    let node = store.node_with(no_sweep).await;
+    let named = async |instance: &str, state: &str| {
+        let answer = node.get("/services/web").await;
+        let body = answer.problem(ProblemType::UnknownService);
+        assert_eq!(body["state"], state, "{answer:?}");
+        assert!(body["detail"].as_str().unwrap().contains(&format!("'{instance}'")), "{answer:?}");
+    };
+    // The later one has the smaller name, and was registered first.
+    for instance in ["a", "b"] {
+        node.register("web", instance, &json!({"endpoint": "http://h:1"})).await;
+    }
+    assert_eq!(node.delete(&path("web", "b")).await.status, 204);
+    assert_eq!(node.delete(&path("web", "a")).await.status, 204);
+    named("a", "deregistered").await;
+    // One whose lease has ended and which nobody has removed yet went later than those.
+    let begun = Instant::now();
+    node.register("web", "c", &short("s")).await;
+    until_hidden(&node, "web", begun).await;
+    named("c", "expired").await;
+    // But not later than one that is deregistered after its end.
+    node.register("web", "b", &json!({"endpoint": "http://h:1"})).await;
+    assert_eq!(node.delete(&path("web", "b")).await.status, 204);
+    named("b", "deregistered").await;
+    let metrics = node.get("/metrics").await.text;
+    assert!(metrics.contains("registry_changes_total{kind=\"expire\"} 0"), "hidden, not removed");
 }
 
 async fn a_beat_of_a_hidden_entry_revives_it(store: Store) {

@@ -20,7 +20,9 @@ macro_rules! both {
 
 mod auth;
 mod blind;
+mod brake;
 mod config;
+mod disk;
 mod errors;
 mod flat;
 mod harness;
@@ -28,8 +30,11 @@ mod instances;
 mod leases;
 mod limits;
 mod native;
+mod nodes;
 mod operator;
+mod overload;
 mod program;
 mod service;
 mod sessions;
 mod sizes;
+mod slow;

@@ -192,7 +192,8 @@ async fn a_beat_changes_the_status(store: Store) {
     let node = store.node().await;
     node.register("web", "a", &minimal()).await;
     for status in ["critical", "warning", "passing", "critical"] {
-        node.beat("web", "a", &json!({"status": status})).await.ok();
+        let beat = node.beat("web", "a", &json!({"status": status})).await;
+        assert_eq!(beat.ok(), &json!({"ttl_seconds": 90, "heartbeat_interval_seconds": 30}), "as any other");
         assert_eq!(node.get(&path("web", "a")).await.ok()["status"], status);
         // Nobody is sent to one that is critical; a warning does not keep traffic away.
         let served = node.get("/services/web").await;

@@ -37,8 +37,8 @@ async fn probes_of_a_healthy_node(store: Store) {
 }
 
 /// The lines of a scrape: name with labels, and value.
-async fn scrape(node: &Node) -> BTreeMap<String, String> {
-    let answer = node.get("/metrics").await;
+pub(crate) async fn scrape_once(node: &Node) -> BTreeMap<String, String> {
+    let answer = node.get_once("/metrics").await;
     assert_eq!(answer.status, 200);
     assert!(answer.header("content-type").starts_with("text/plain"), "{answer:?}");
     let lines = answer.text.lines().filter(|line| !line.starts_with('#'));
@@ -47,7 +47,7 @@ async fn scrape(node: &Node) -> BTreeMap<String, String> {
 }
 
 /// How much a counter has grown between two scrapes.
-fn grown(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>, name: &str) -> i64 {
+pub(crate) fn grown(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>, name: &str) -> i64 {
     let number = |scrape: &BTreeMap<String, String>| scrape[name].parse::<i64>().unwrap();
     number(after) - number(before)
 }
@@ -55,7 +55,7 @@ fn grown(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>, na
 const OPERATIONS: [&str; 5] = ["register", "heartbeat", "deregister", "list", "get"];
 const STATUSES: [&str; 5] = ["success", "error", "not_found", "denied", "rejected"];
 
-fn counter(operation: &str, status: &str) -> String {
+pub(crate) fn counter(operation: &str, status: &str) -> String {
     format!("registry_operations_total{{operation=\"{operation}\",status=\"{status}\"}}")
 }
 
@@ -70,7 +70,7 @@ async fn metric_names_that_dashboards_use(store: Store) {
     ] {
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{text}");
     }
-    let metrics = scrape(&node).await;
+    let metrics = scrape_once(&node).await;
     // All there from the start: a rate over a series that begins at 1 misses its first event.
     let operations: BTreeSet<&String> =
         metrics.keys().filter(|name| name.starts_with("registry_operations_total")).collect();
@@ -99,7 +99,7 @@ async fn active_services_are_those_that_are_listed(store: Store) {
     for expected in [3, 2, 2] {
         let listed = node.get("/services").await.ok().as_array().unwrap().len();
         assert_eq!(listed, expected);
-        assert_eq!(scrape(&node).await["registry_active_services"], listed.to_string());
+        assert_eq!(scrape_once(&node).await["registry_active_services"], listed.to_string());
         drop(node.delete(&path("b", "1")).await);
     }
 }
@@ -148,13 +148,13 @@ async fn operations_are_counted(store: Store) {
     ] {
         // A node that was blind for a moment counted an error instead; then it is asked again.
         let (before, after) = loop {
-            let before = scrape(&node).await;
+            let before = scrape_once(&node).await;
             let mut request = node.request(method, path).json(body);
             if token {
                 request = request.bearer_auth(TOKEN);
             }
             if Answer::of(request).await.status != 503 {
-                break (before, scrape(&node).await);
+                break (before, scrape_once(&node).await);
             }
         };
         for operation in OPERATIONS {

@@ -34,7 +34,7 @@ pub(crate) struct Program {
     address: String,
     client: Client,
     log: mpsc::Receiver<String>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Drop for Program {
@@ -69,7 +69,26 @@ impl Program {
     /// Starts a node and waits until it listens.
     pub(crate) async fn listening(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = command(dir.path())
+        Self::listening_by(command(dir.path()), dir, settings).await
+    }
+
+    /// Starts a node by a script that ends in the program, which is `$0`, and waits until it is ready.
+    pub(crate) async fn start_in_shell(script: &str, settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_registry")]);
+        shell
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .current_dir(dir.path())
+            .stdin(Stdio::null());
+        let program = Self::listening_by(shell, dir, settings).await;
+        program.ready().await;
+        program
+    }
+
+    async fn listening_by(mut command: Command, dir: TempDir, settings: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env("REGISTRY_LISTEN", "127.0.0.1:0")
             .env("REGISTRY_LOG_FORMAT", "json")
             .env("REGISTRY_TICK_MS", "250")
@@ -96,27 +115,53 @@ impl Program {
         })
         .await;
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { child, address: address.unwrap(), client, log, _dir: dir }
+        Self { child, address: address.unwrap(), client, log, dir }
     }
 
     /// Starts a node and waits until it is ready.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
         let program = Self::listening(settings).await;
-        wait_until(PATIENCE, "the program is ready", async || program.get("/readyz").await.status == 200)
-            .await;
+        program.ready().await;
         program
+    }
+
+    async fn ready(&self) {
+        wait_until(PATIENCE, "the program is ready", async || self.get("/readyz").await.status == 200).await;
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// `healthcheck` with the settings of this node: its exit status.
+    fn healthcheck(&self) -> Option<i32> {
+        let mut command = command(self.dir.path());
+        Self::run_to_its_end(command.arg("healthcheck").env("REGISTRY_LISTEN", &self.address)).status.code()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.client.get(format!("http://{}{path}", self.address))).await
     }
 
-    async fn put(&self, path: &str, body: &Value) -> Answer {
+    /// One call, for what may be 503.
+    pub(crate) async fn once(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        Answer::of(self.client.request(method, format!("http://{}{path}", self.address)).json(body)).await
+    }
+
+    /// One call with a token.
+    pub(crate) async fn with_token(&self, method: &str, path: &str, token: &str) -> Answer {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = self.client.request(method, format!("http://{}{path}", self.address));
+        Answer::of(request.header("x-registry-token", token)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
         Answer::sure(|| self.client.put(format!("http://{}{path}", self.address)).json(body)).await
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Its exit status, once it has ended.
@@ -221,6 +266,7 @@ async fn postgres_away_at_start() {
     postgres.stop(StopMode::Fast);
     let program = Program::listening(&[("DATABASE_URL", &url)]).await;
     program.get("/livez").await.ok();
+    assert_eq!(program.healthcheck(), Some(0), "never loaded");
     for path in ["/readyz", "/readyz?stale=ok", "/health", "/services", "/instances", "/services/web"] {
         let answer = program.get(path).await;
         answer.problem(ProblemType::Unavailable);
@@ -239,6 +285,8 @@ async fn postgres_away_at_start() {
     assert_eq!(put.status, 201, "{put:?}");
     // It also ends in order while the store is away.
     postgres.stop(StopMode::Immediate);
+    wait_until(PATIENCE, "it is blind", async || program.get("/readyz").await.status == 503).await;
+    assert_eq!(program.healthcheck(), Some(0), "blind");
     let begun = Instant::now();
     assert_eq!(program.terminate().await, Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());

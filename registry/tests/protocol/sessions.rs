@@ -2,6 +2,8 @@
 
 use registry_wire::ProblemType;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection, SqliteConnection};
+use testkit::Postgres;
 
 use crate::harness::{Answer, Node, Store, minimal, path};
 
@@ -10,6 +12,7 @@ both!(
     an_ended_session_changes_nothing,
     every_session_that_ended_is_remembered,
     a_deregistered_session_stays_ended,
+    an_ended_session_is_forgotten_after_an_hour,
     a_session_that_never_was_is_unknown,
     calls_without_a_session_act_on_what_is_there,
     an_operators_drain_survives_registrations,
@@ -106,6 +109,49 @@ async fn a_deregistered_session_stays_ended(store: Store) {
     node.put(&path("web", "a"), &of("t")).await.problem(ProblemType::Superseded);
     node.beat("web", "a", &json!({"session": "t"})).await.problem(ProblemType::UnknownInstance);
     node.register("web", "a", &of("u")).await;
+}
+
+async fn an_ended_session_is_forgotten_after_an_hour(store: Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let url = match store {
+        Store::Sqlite => format!("sqlite://{}/registry.db", dir.path().display()),
+        Store::Postgres => Postgres::shared().fresh_database().await,
+    };
+    let node = Node::start(url.clone(), None, |_| {}).await;
+    node.register("web", "a", &of("old")).await;
+    node.put(&path("web", "a"), &of("new")).await.ok();
+    node.end().await;
+    // An hour passes while no node runs.
+    match store {
+        Store::Sqlite => {
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            let sql = "UPDATE ended_sessions SET at = at - 61 * 60";
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Store::Postgres => {
+            let mut connection = PgConnection::connect(&url).await.unwrap();
+            let sql = "UPDATE ended_sessions SET at = at - interval '61 minutes'";
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        }
+    }
+    let node = Node::start(url, None, |_| {}).await;
+    let at = path("web", "a");
+    node.beat("web", "a", &json!({"session": "old"})).await.problem(ProblemType::UnknownInstance);
+    let drain = json!({"reason": "r", "session": "old"});
+    node.put(&format!("{at}/drain"), &drain).await.problem(ProblemType::UnknownInstance);
+    node.delete(&format!("{at}?session=old")).await.problem(ProblemType::UnknownInstance);
+    // It may register, and all its calls count.
+    node.put(&at, &of("old")).await.ok();
+    node.beat("web", "a", &json!({"session": "new"})).await.problem(ProblemType::Superseded);
+    node.put(&format!("{at}/drain"), &drain).await.ok();
+    assert_eq!(node.delete(&format!("{at}?session=old")).await.status, 204);
+    // It has ended again, and is remembered again.
+    node.put(&at, &of("old")).await.problem(ProblemType::Superseded);
+    node.register("web", "a", &of("next")).await;
+    for (call, answer) in calls(&node, "web", "a", "old").await {
+        assert_eq!(answer.status, 409, "{call}: {answer:?}");
+    }
 }
 
 async fn a_session_that_never_was_is_unknown(store: Store) {

@@ -4,7 +4,7 @@ use registry_wire::ProblemType;
 
 use crate::harness::{Answer, Store, WITH_BODY, minimal};
 
-both!(body_of_64_kib, head_of_16_kib, bytes_in_the_request_line);
+both!(body_of_64_kib, body_where_none_is_read, head_of_16_kib, bytes_in_the_request_line);
 
 const KIB_64: usize = 64 * 1024;
 const KIB_16: usize = 16 * 1024;
@@ -32,6 +32,32 @@ async fn body_of_64_kib(store: Store) {
         let answer = node.raw(format!("{head}{chunk}0\r\n\r\n").as_bytes()).await;
         answer.problem(ProblemType::BodyTooLarge);
         assert_eq!(node.state().await, before, "{method} {path}");
+    }
+}
+
+async fn body_where_none_is_read(store: Store) {
+    let node = store.node().await;
+    node.register("web", "a", &minimal()).await;
+    let before = node.state().await;
+    for (method, path) in [
+        ("GET", "/services"),
+        ("GET", "/livez"),
+        ("DELETE", "/services/web/instances/a"),
+        ("DELETE", "/services/web/instances/a/drain"),
+        ("DELETE", "/deregister/web?instance_id=a"),
+        ("GET", "/nowhere"),
+        ("POST", "/services"),
+    ] {
+        let request = |length: usize| node.request(method, path).body(" ".repeat(length));
+        for length in [KIB_64 + 1, 10 * KIB_64] {
+            Answer::of(request(length)).await.blames(ProblemType::BodyTooLarge, "body");
+        }
+        assert_eq!(node.state().await, before, "{method} {path}");
+    }
+    for (method, path, expected) in [("GET", "/services", 200), ("DELETE", "/services/web/instances/a", 204)]
+    {
+        let answer = Answer::sure(|| node.request(method, path).body(" ".repeat(KIB_64))).await;
+        assert_eq!(answer.status, expected, "{method} {path}: {answer:?}");
     }
 }
 

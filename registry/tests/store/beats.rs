@@ -3,7 +3,9 @@ use registry::{
     store::{BeatsWritten, Committed},
 };
 
-use crate::support::{Place, beats, commit, commit_one, entry, expire, mutation, record, register, standing};
+use crate::support::{
+    Place, beats, commit, commit_one, entry, expire, log, mutation, record, register, standing,
+};
 
 pub(crate) async fn a_beat_counts(place: Place) {
     let store = &place.store;
@@ -16,7 +18,7 @@ pub(crate) async fn a_beat_counts(place: Place) {
     store.write_beats(7, 3, &[ids[0]]).await.unwrap();
     assert_eq!((beats(store, ids[0]).await, beats(store, ids[1]).await), (3, 2));
     // It is no change.
-    assert_eq!(store.changes_after(2, 10).await.unwrap(), []);
+    assert_eq!(log(store, 2, 10).await, []);
     assert_eq!(entry(store, "a/1").await.revision, 1);
 }
 
@@ -39,7 +41,7 @@ pub(crate) async fn an_expiry_removes(place: Place) {
     assert_eq!((change.kind, change.id, change.revision), (Kind::Expire, stored.id, 2));
     assert_eq!(standing(store, "a/1").await.entry, None);
     assert_eq!(store.note_beats(&[stored.id]).await.unwrap(), []);
-    assert_eq!(store.changes_after(1, 10).await.unwrap(), [change]);
+    assert_eq!(log(store, 1, 10).await, [change]);
 }
 
 pub(crate) async fn an_expiry_is_passed_over_when_a_beat_came_between(place: Place) {
@@ -58,7 +60,7 @@ pub(crate) async fn an_expiry_is_passed_over_when_a_beat_came_between(place: Pla
     assert_eq!(standing(store, "a/2").await.entry, None);
     // All passed over: no revision is used up.
     assert_eq!(store.commit(&[expire(&alive, 1)]).await.unwrap(), Committed::Done(vec![None]));
-    assert_eq!(store.changes_after(3, 10).await.unwrap(), []);
+    assert_eq!(log(store, 3, 10).await, []);
     assert_eq!(commit_one(store, expire(&alive, 2)).await.revision, 4);
 }
 

@@ -10,7 +10,8 @@ use registry::{
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::support::{
-    Place, commit, commit_one, entry, expire, head, is_unavailable, key, mutation, record, register, standing,
+    Place, commit, commit_one, entry, expire, head, is_unavailable, key, log, mutation, record, register,
+    standing,
 };
 
 pub(crate) async fn what_is_loaded_is_what_was_written(place: Place) {
@@ -69,6 +70,24 @@ pub(crate) async fn the_time_since_the_last_beat_is_told(place: Place) {
     assert_eq!(since("a/3"), Duration::ZERO);
 }
 
+pub(crate) async fn a_renewal_is_told_from_a_registration(place: Place) {
+    let store = &place.store;
+    let changes =
+        commit(store, &[register("a/never"), register("a/beat"), register("a/again"), register("a/drained")])
+            .await;
+    store.write_beats(1, 1, &[changes[1].id]).await.unwrap();
+    commit_one(store, mutation(Kind::Replace, record("a/again"), Some(3))).await;
+    commit_one(store, mutation(Kind::Drain, record("a/drained"), Some(4))).await;
+    let loaded = store.load().await.unwrap();
+    let renewed: Vec<String> = loaded
+        .entries
+        .iter()
+        .filter(|entry| entry.renewed)
+        .map(|entry| entry.stored.record.instance_id.to_string())
+        .collect();
+    assert_eq!(std::collections::BTreeSet::from_iter(renewed), ["again".into(), "beat".into()].into());
+}
+
 pub(crate) async fn removals_are_remembered_oldest_first(place: Place) {
     let store = &place.store;
     commit(store, &[register("a/1"), register("a/2"), register("a/3"), register("a/4")]).await;
@@ -85,6 +104,21 @@ pub(crate) async fn removals_are_remembered_oldest_first(place: Place) {
     .await;
     let place = reopened_if_sqlite(place).await;
     assert_eq!(place.store.load().await.unwrap().gone, [one, two]);
+}
+
+pub(crate) async fn sessions_that_ended_are_loaded_with_and_without_an_entry(place: Place) {
+    let store = &place.store;
+    let session = |text: &str| Some(text.parse::<registry_wire::Session>().unwrap());
+    commit(store, &[register("a/here"), register("a/gone")]).await;
+    let mut replace = mutation(Kind::Replace, record("a/here"), Some(1));
+    replace.body.ended_session = session("replaced");
+    let mut deregister = mutation(Kind::Deregister, record("a/gone"), Some(2));
+    deregister.body.ended_session = session("left");
+    commit(store, &[replace, deregister]).await;
+    let loaded = store.load().await.unwrap();
+    assert_eq!(loaded.entries.len(), 1);
+    assert_eq!(loaded.entries[0].ended_sessions, [session("replaced").unwrap()]);
+    assert_eq!(loaded.past_sessions, [(key("a/gone"), vec![session("left").unwrap()])]);
 }
 
 pub(crate) async fn history_is_trimmed_from_its_beginning(place: Place) {
@@ -110,10 +144,9 @@ pub(crate) async fn history_is_trimmed_from_its_beginning(place: Place) {
     assert_eq!(ended, ["new".parse().unwrap()]);
 
     assert_eq!(store.trim(1, Keep::default()).await.unwrap(), 1);
-    assert_eq!(store.changes_after(0, 100).await.unwrap().len(), 22);
+    assert_eq!(log(store, 0, 100).await.len(), 22);
     assert_eq!(store.trim(1, Keep { changes: 5, ..Keep::default() }).await.unwrap(), 17);
-    let left: BTreeSet<i64> =
-        store.changes_after(0, 100).await.unwrap().iter().map(|change| change.revision).collect();
+    let left: BTreeSet<i64> = log(store, 0, 100).await.iter().map(|change| change.revision).collect();
     assert_eq!(left, (18..=22).collect());
     assert_eq!(store.trim(1, Keep { changes: 5, ..Keep::default() }).await.unwrap(), 0);
     assert_eq!(store.load().await.unwrap().entries.len(), 20);

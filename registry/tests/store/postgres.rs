@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection, postgres::PgListener};
 use testkit::{Postgres, wait_until};
 
 use crate::support::{
-    Place, beats, commit, commit_one, entry, expire, head, migrated, mutation, record, register, standing,
+    Place, beats, commit, commit_one, entry, expire, head, log, migrated, mutation, record, register,
 };
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -321,7 +321,7 @@ async fn beats_and_changes_never_dead_lock() {
     for task in tasks {
         task.await.unwrap();
     }
-    let log = store.changes_after(0, 100_000).await.unwrap();
+    let log = log(&store, 0, 100_000).await;
     let expected: Vec<i64> = (1..=i64::try_from(log.len()).unwrap()).collect();
     assert_eq!(log.iter().map(|change| change.revision).collect::<Vec<i64>>(), expected);
     assert!(!server.log().contains("deadlock detected"), "{}", server.log());
@@ -329,20 +329,4 @@ async fn beats_and_changes_never_dead_lock() {
     let apart = "SELECT count(*) FROM instances i FULL JOIN leases l USING (id) \
                  WHERE l.id IS NULL OR i.service IS NULL";
     assert_eq!(count(&url, apart).await, 0);
-}
-
-#[tokio::test]
-async fn a_truncated_store_begins_anew_without_using_an_id_again() {
-    let Place { store, url, .. } = Place::postgres().await;
-    let before = commit_one(&store, register("a/1")).await;
-    execute(
-        &url,
-        "TRUNCATE head, instances, leases, changes, ended_sessions, beats, writers RESTART IDENTITY",
-    )
-    .await;
-    assert_eq!(standing(&store, "a/1").await.entry, None);
-    let after = commit_one(&store, register("a/1")).await;
-    assert_eq!(after.revision, 1);
-    assert!(after.id > before.id);
-    assert_eq!(head(&store).await, 1);
 }

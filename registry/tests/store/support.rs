@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use registry::{
     entry::{Body, Change, EntryId, Key, Kind, Record, Revision, Stored},
-    store::{Committed, Mutation, Standing, Store, StoreError},
+    store::{Committed, LogRow, Mutation, Standing, Store, StoreError},
 };
 use registry_wire::{HealthPath, Metadata, Status, Ttl};
 use testkit::Postgres;
@@ -23,7 +23,7 @@ impl Place {
     }
 
     pub(crate) async fn sqlite() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::memory_dir();
         let url = format!("sqlite://{}", dir.path().join("registry.db").display());
         Self { store: migrated(&url).await, url, _dir: Some(dir) }
     }
@@ -120,6 +120,16 @@ pub(crate) async fn entry(store: &Store, name: &str) -> Stored {
 /// Its beats so far.
 pub(crate) async fn beats(store: &Store, id: EntryId) -> i64 {
     store.note_beats(&[id]).await.unwrap().first().expect("a lease").1
+}
+
+/// The changes after a revision, in their order, `limit` at most.
+pub(crate) async fn log(store: &Store, after: Revision, limit: usize) -> Vec<Change> {
+    let page = store.changes_after(after, limit).await.unwrap();
+    let change = |row| match row {
+        LogRow::Change(change) => *change,
+        other => panic!("{other:?}"),
+    };
+    page.rows.into_iter().map(change).collect()
 }
 
 /// The last revision.

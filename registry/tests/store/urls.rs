@@ -5,6 +5,22 @@ fn postgres_and_sqlite_are_told_apart() {
     for url in ["postgres://u:p@h:5433/d", "postgresql://h/d", "postgres://"] {
         assert!(matches!(url.parse(), Ok(StoreUrl::Postgres(_))), "{url}");
     }
+    for (url, hosts) in [
+        ("postgres://u:p@a:5433,b/d", "a:5433,b:5432/d"),
+        ("postgresql://a,[::1]:7/d?sslmode=disable&target_session_attrs=primary", "a:5432,[::1]:7/d"),
+        ("postgres://a/d?target_session_attrs=any&application_name=x", "a:5432/d"),
+    ] {
+        assert_eq!(format!("{:?}", url.parse::<StoreUrl>().expect(url)), format!("Postgres({hosts})"));
+    }
+    for (url, writable) in [
+        ("postgres://a/d", false),
+        ("postgres://a/d?target_session_attrs=read-write", true),
+        ("postgres://a,b/d", true),
+        ("postgres://a,b/d?target_session_attrs=any", false),
+    ] {
+        let Ok(StoreUrl::Postgres(hosts)) = url.parse() else { panic!("{url}") };
+        assert_eq!(hosts.writable(), writable, "{url}");
+    }
     for (url, file) in [
         ("sqlite://registry.db", "registry.db"),
         ("sqlite:///var/lib/r.db", "/var/lib/r.db"),
@@ -25,6 +41,10 @@ async fn what_is_no_store_is_refused_without_telling_the_password() {
         "postgres://u:hunter2@h:70000/d",
         "postgres://u:hunter2@h:port/d",
         "postgres://u:hunter2@h/d?sslmode=perhaps",
+        "postgres://u:hunter2@a,/d",
+        "postgres://u:hunter2@a,b,c,d,e/d",
+        "postgres://u:hunter2@a,b:port/d",
+        "postgres://u:hunter2@a,b/d?target_session_attrs=standby",
         "sqlite://",
         "sqlite:",
         "sqlite::memory:",

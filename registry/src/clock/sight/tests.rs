@@ -88,3 +88,22 @@ fn sight_never_moves_back() {
     sight.advance(at(9.0), at(10.5));
     assert_eq!(sight.at(at(11.0)).sight, at(10.0));
 }
+
+#[test]
+fn a_loss_blinds_at_once_until_something_later_is_seen() {
+    let sight = Sight::ticking(TICK);
+    sight.advance(at(0.0), at(0.0));
+    sight.advance(at(100.0), at(100.0));
+    let beat = at(1.0);
+    sight.lose(at(100.2));
+    let lost = sight.at(at(100.2));
+    assert!(lost.blind && lost.loaded);
+    assert!(!lost.ended(beat, TTL), "every lease counts anew");
+    // A row that was on its way proves nothing.
+    assert!(!sight.advance(at(100.1), at(100.3)));
+    assert!(sight.at(at(100.3)).blind);
+    assert!(sight.advance(at(100.4), at(100.5)));
+    let seen = sight.at(at(100.5));
+    assert!(!seen.blind && !seen.ended(beat, TTL));
+    assert_eq!(seen.deadline(beat, TTL), at(190.5));
+}

@@ -150,11 +150,32 @@ fn an_undrain_with_a_session_leaves_the_operators_drain() {
 
 #[test]
 fn an_expiry_is_for_the_entry_that_ended_and_no_other() {
-    let expire = |id| Write::Expire { id, noted_beat: 4, last_seen: 9.0 };
+    let expire = |id| Write::Expire { id, noted_beat: 4, last_seen: 9.0, held_for: None };
     let mutation = decided(expire(7), standing(Some(stored(None)), &[])).unwrap().mutation;
     assert_eq!((mutation.noted_beat, mutation.expected), (Some(4), Some(5)));
     assert_eq!(mutation.reason.as_deref(), Some("no heartbeat for 90 s"));
     assert_eq!(decided(expire(8), standing(Some(stored(None)), &[])).unwrap_err(), Outcome::Unknown);
+}
+
+#[test]
+fn an_expiry_after_a_hold_says_so() {
+    let held_for = Some(std::time::Duration::from_millis(183_900));
+    let expire = Write::Expire { id: 7, noted_beat: 4, last_seen: 9.0, held_for };
+    let mutation = decided(expire, standing(Some(stored(None)), &[])).unwrap().mutation;
+    let reason = "no heartbeat for 90 s, and let go after a hold of 183 s";
+    assert_eq!(mutation.reason.as_deref(), Some(reason));
+}
+
+#[test]
+fn what_the_brake_tells_leaves_the_entry_as_it_is() {
+    for (hold, kind) in [(true, Kind::Hold), (false, Kind::Release)] {
+        let write = || Write::Brake { hold, reason: "told".into() };
+        let mutation = decided(write(), standing(Some(stored(Some("s1"))), &["s0"])).unwrap().mutation;
+        assert_eq!((mutation.kind, mutation.expected), (kind, Some(5)));
+        assert_eq!(mutation.body.record, stored(Some("s1")).record);
+        assert_eq!((mutation.body.ended_session, mutation.reason.as_deref()), (None, Some("told")));
+        assert_eq!(decided(write(), standing(None, &[])).unwrap_err(), Outcome::Unknown);
+    }
 }
 
 #[test]

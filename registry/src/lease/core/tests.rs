@@ -1,5 +1,8 @@
 use super::*;
-use crate::clock::Sight;
+use crate::{
+    clock::Sight,
+    lease::{Ended, sessions::ENDED_SESSIONS_MAX},
+};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -93,11 +96,65 @@ fn sessions_decide_between_unknown_and_superseded() {
 fn ended_sessions_are_remembered_up_to_a_bound() {
     let (mut core, key, _) = one();
     for number in 0..=ENDED_SESSIONS_MAX {
-        core.remember_ended_sessions(&key, &[session(&format!("old{number}"))]);
+        core.remember_ended_sessions(&key, &[session(&format!("old{number}"))], at(0.0));
     }
     let mut beat = |text: &str| core.heartbeat(at(1.0), &key, Some(&session(text)), None);
     assert_eq!(beat("old0"), Heard::Unknown);
     assert_eq!(beat("old1"), Heard::Superseded);
+}
+
+#[test]
+fn ended_sessions_are_remembered_for_an_hour() {
+    let (mut core, key, _) = one();
+    core.remember_ended_sessions(&key, &[session("old")], at(0.0));
+    let mut beat = |now: f64| core.heartbeat(at(now), &key, Some(&session("old")), None);
+    assert_eq!(beat(3599.0), Heard::Superseded);
+    assert_eq!(beat(3600.0), Heard::Unknown);
+}
+
+#[test]
+fn a_session_that_ends_again_is_remembered_from_then_on() {
+    let (mut core, key, _) = one();
+    // By a replacement, twice, and by a removal; each time after the last end was forgotten.
+    core.put(1, &record("a", Some("s2")), Some(&session("s1")), at(0.0), true);
+    core.put(1, &record("a", Some("s1")), Some(&session("s2")), at(3600.0), true);
+    core.put(1, &record("a", Some("s3")), Some(&session("s1")), at(3601.0), true);
+    let beat = |core: &mut Core, now: f64| core.heartbeat(at(now), &key, Some(&session("s1")), None);
+    assert_eq!(beat(&mut core, 3601.0), Heard::Superseded);
+    assert_eq!(beat(&mut core, 7200.0), Heard::Superseded);
+    assert_eq!(beat(&mut core, 7201.0), Heard::Unknown);
+    core.session_ended(&key, &session("s1"), at(7300.0));
+    core.remove(1);
+    // Of a key without a lease as well, and a little before the last end would have been forgotten.
+    core.session_ended(&key, &session("s1"), at(10_899.0));
+    core.put(2, &record("a", Some("s4")), None, at(10_900.0), true);
+    assert_eq!(beat(&mut core, 14_498.0), Heard::Superseded);
+    assert_eq!(beat(&mut core, 14_499.0), Heard::Unknown);
+}
+
+#[test]
+fn what_the_store_says_of_ended_sessions_does_not_prolong_their_memory() {
+    let (mut core, key, _) = one();
+    core.session_ended(&key, &session("old"), at(0.0));
+    core.remember_ended_sessions(&key, &[session("old")], at(3599.0));
+    let beat = |core: &mut Core, now: f64| core.heartbeat(at(now), &key, Some(&session("old")), None);
+    assert_eq!(beat(&mut core, 3600.0), Heard::Unknown);
+    // It has ended again somewhere, or the store's clock is a little behind.
+    core.remember_ended_sessions(&key, &[session("old")], at(3601.0));
+    assert_eq!(beat(&mut core, 3602.0), Heard::Superseded);
+}
+
+#[test]
+fn ended_sessions_outlive_their_lease() {
+    let (mut core, key, _) = one();
+    core.put(1, &record("a", Some("s2")), Some(&session("s1")), at(1.0), true);
+    core.remove(1);
+    core.remember_ended_sessions(&key, &[session("s2")], at(2.0));
+    core.put(2, &record("a", Some("s3")), None, at(3.0), true);
+    let mut beat = |text: &str| core.heartbeat(at(4.0), &key, Some(&session(text)), None);
+    assert_eq!(beat("s1"), Heard::Superseded);
+    assert_eq!(beat("s2"), Heard::Superseded);
+    assert_eq!(beat("s3"), Heard::Acknowledged(Ttl::default()));
 }
 
 #[test]

@@ -12,11 +12,11 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    CALL_DEADLINE, ENDED_SESSION_MEMORY, EntryRow, Postgres, StoreError, change_columns, entry_columns,
+    CALL_DEADLINE, ENDED_SESSION_MEMORY, EntryRow, Pass, Postgres, StoreError, change_columns, entry_columns,
     error, limit,
 };
 use crate::{
-    entry::Revision,
+    entry::{Key, Revision, Tag},
     store::{GONE_MAX, GONE_MEMORY, Loaded, LoadedEntry, Writer, rows},
 };
 
@@ -30,16 +30,16 @@ const SLICE_DEADLINE: Duration = Duration::from_secs(5);
 const SLICE: usize = 4_000;
 
 /// Ended sessions by service and instance.
-type Ended = HashMap<(String, String), Vec<Session>>;
+type Ended = HashMap<Key, Vec<Session>>;
 
 impl Postgres {
     pub(in crate::store) async fn load(&self) -> Result<Loaded, StoreError> {
+        self.breaker.admit(Pass::Probe);
         let work = async {
-            let mut held = match timeout(CALL_DEADLINE, self.pool.take()).await {
-                Ok(held) => held.map_err(|error| error::unavailable(&error))?,
-                Err(_) => return Err(error::late(CALL_DEADLINE)),
-            };
+            let held = timeout(CALL_DEADLINE, self.pool.take()).await;
+            let mut held = self.judged(held.map_err(|_| error::late(CALL_DEADLINE)))?;
             let loaded = load(held.connection()).await?;
+            self.see(loaded.head);
             held.give_back();
             Ok(loaded)
         };
@@ -61,8 +61,11 @@ async fn load(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
     .map_err(failed)?;
 
     let mut loaded = Loaded::default();
-    each(&mut snapshot, sqlx::query("SELECT revision FROM head"), |row| {
-        loaded.head = decode::<(Revision,)>(row)?.0;
+    let head = sqlx::query(
+        "SELECT h.revision, c.tag FROM head h LEFT JOIN changes c ON c.revision = h.revision LIMIT 1",
+    );
+    each(&mut snapshot, head, |row| {
+        (loaded.head, loaded.head_tag) = decode::<(Revision, Option<Tag>)>(row)?;
         Ok(())
     })
     .await?;
@@ -80,8 +83,9 @@ async fn load(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
     );
     each(&mut snapshot, sessions.bind(ENDED_SESSION_MEMORY.as_secs_f64()), |row| {
         let (service, instance, session): (String, String, String) = decode(row)?;
-        if let Ok(session) = session.parse() {
-            ended.entry((service, instance)).or_default().push(session);
+        if let (Ok(service), Ok(instance), Ok(session)) = (service.parse(), instance.parse(), session.parse())
+        {
+            ended.entry(Key { service, instance }).or_default().push(session);
         }
         Ok(())
     })
@@ -90,24 +94,25 @@ async fn load(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
     let entries = sqlx::query(concat!(
         "SELECT ",
         entry_columns!(),
-        ", coalesce(greatest(0, extract(epoch FROM clock_timestamp() - l.beat_at)), 0)::float8 AS since_beat \
+        ", coalesce(greatest(0, extract(epoch FROM clock_timestamp() - l.beat_at)), 0)::float8 AS since_beat, \
+           coalesce(l.beat > 1, false) AS renewed \
          FROM instances i LEFT JOIN leases l ON l.id = i.id"
     ));
     each(&mut snapshot, entries, |row| {
         let since: f64 = row.try_get("since_beat").map_err(|error| error::undecodable(&error))?;
+        let renewed = row.try_get("renewed").map_err(|error| error::undecodable(&error))?;
         let stored = decode::<EntryRow>(row)?.stored()?;
         let ended_sessions = if ended.is_empty() {
             Vec::new()
         } else {
-            let (service, instance) =
-                (stored.record.service_name.as_str(), stored.record.instance_id.as_str());
-            ended.remove(&(service.to_owned(), instance.to_owned())).unwrap_or_default()
+            ended.remove(&stored.record.key()).unwrap_or_default()
         };
         let since_beat = Duration::try_from_secs_f64(since).unwrap_or_default();
-        loaded.entries.push(LoadedEntry { stored, since_beat, ended_sessions });
+        loaded.entries.push(LoadedEntry { stored, since_beat, renewed, ended_sessions });
         Ok(())
     })
     .await?;
+    loaded.past_sessions = ended.into_iter().collect();
 
     let gone = sqlx::query(concat!(
         "SELECT ",

@@ -10,34 +10,34 @@
 
 mod error;
 mod load;
+mod migrate;
 mod pool;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use sqlx::{
     FromRow, Postgres as Pg, Row,
-    migrate::Migrator,
-    postgres::{PgArguments, PgConnectOptions, PgRow},
+    postgres::{PgArguments, PgRow},
     query::Query,
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use self::pool::Pool;
 use super::{
-    BeatRow, BeatsWritten, CALL_DEADLINE, Committed, ENDED_SESSION_MEMORY, Keep, Mutation, Standing, Store,
-    StoreError, WRITER_MEMORY, Writer,
+    BeatRow, BeatsWritten, CALL_DEADLINE, Committed, ENDED_SESSION_MEMORY, Hosts, Keep, LogPage, Mutation,
+    Slice, Standing, Store, StoreError, WRITER_MEMORY, Writer,
     batch::{self, Written},
+    breaker::{Breaker, Pass, Verdict},
     rows::{self, ChangeRow, EntryRow, entry_columns},
 };
-use crate::entry::{Change, EntryId, Key, Revision};
-
-/// The tables and functions of this version.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
-
-/// Held while migrating: one node at a time. Any number that no other program on this database uses.
-const MIGRATION_LOCK: i64 = 0x7265_6769_7374_7279;
-
-const MIGRATION_DEADLINE: Duration = Duration::from_mins(1);
+use crate::{
+    entry::{Change, EntryId, Key, Revision, Tag},
+    metrics::Breaker as Shown,
+};
 
 /// Rows that one statement of [`Postgres::trim`] removes at most.
 const TRIM_ROWS: i64 = 5_000;
@@ -45,71 +45,71 @@ const TRIM_ROWS: i64 = 5_000;
 /// The columns of a change.
 macro_rules! change_columns {
     () => {
-        "c.revision, c.entry_id, extract(epoch FROM c.at)::float8 AS at, c.kind, c.reason, c.actor, \
+        "c.revision, c.tag, c.entry_id, extract(epoch FROM c.at)::float8 AS at, c.kind, c.reason, c.actor, \
          c.body::text AS body"
     };
 }
 use change_columns;
 
+/// A row of `commit_changes_after`.
+type CommittedRow = (i32, Option<Revision>, Option<EntryId>, Option<f64>, Option<Tag>);
+
 /// Postgres, and how it is spoken to.
 #[derive(Debug)]
 pub struct Postgres {
     pool: Pool,
+    breaker: Breaker,
+    /// The last revision that any call gave.
+    seen: AtomicI64,
 }
 
 impl Postgres {
-    pub(super) fn new(options: &PgConnectOptions) -> Self {
-        Self { pool: Pool::new(options) }
+    pub(super) fn new(hosts: &Hosts) -> Self {
+        Self { pool: Pool::new(hosts), breaker: Breaker::new(), seen: AtomicI64::new(0) }
+    }
+
+    pub(super) fn breaker(&self) -> watch::Receiver<Shown> {
+        self.breaker.watch()
     }
 
     /// Runs one statement, within the deadline of a call.
     async fn rows(&self, query: Query<'_, Pg, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
+        self.call(Pass::Ordinary, query).await
+    }
+
+    async fn call(&self, pass: Pass, query: Query<'_, Pg, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
+        if !self.breaker.admit(pass) {
+            return Err(error::not_tried());
+        }
         let call = async {
             let mut held = self.pool.take().await?;
             let rows = query.fetch_all(held.connection()).await?;
             held.give_back();
             Ok(rows)
         };
-        let result = timeout(CALL_DEADLINE, call).await;
-        let error = match result {
-            Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => {
-                if error::breaks_connection(&error) {
-                    self.pool.forget();
-                }
-                error::unavailable(&error)
-            }
-            Err(_) => {
-                self.pool.forget();
-                error::late(CALL_DEADLINE)
-            }
-        };
-        Err(error)
+        self.judged(timeout(CALL_DEADLINE, call).await.map_err(|_| error::late(CALL_DEADLINE)))
     }
 
-    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
-        let work = async {
-            let mut connection = self.pool.connect().await?;
-            // All in one transaction, with a lock that ends with it: it works through a pooler too, and nobody ever
-            // sees half of it. Nodes that run are not kept waiting for long by a table lock.
-            let mut transaction = sqlx::Connection::begin(&mut connection).await?;
-            sqlx::raw_sql("SET LOCAL statement_timeout = '50s'; SET LOCAL lock_timeout = '30s'")
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("SELECT pg_advisory_xact_lock($1)")
-                .bind(MIGRATION_LOCK)
-                .execute(&mut *transaction)
-                .await?;
-            let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
-            migrator.set_ignore_missing(true).set_locking(false);
-            migrator.run_direct(None, &mut *transaction, false).await?;
-            transaction.commit().await?;
-            Ok(())
+    /// What a call that has ended says of the link, and of the connections that rest.
+    fn judged<T>(&self, result: Result<Result<T, sqlx::Error>, StoreError>) -> Result<T, StoreError> {
+        let (verdict, error) = match result {
+            Ok(Ok(value)) => {
+                self.breaker.ended(Verdict::Works, "");
+                return Ok(value);
+            }
+            Ok(Err(failed)) => {
+                if error::breaks_connection(&failed) {
+                    self.pool.forget();
+                }
+                (error::verdict(&failed), error::unavailable(&failed))
+            }
+            Err(late) => {
+                self.pool.forget();
+                (Verdict::Fails, late)
+            }
         };
-        match timeout(MIGRATION_DEADLINE, work).await {
-            Ok(result) => result.map_err(error::migration),
-            Err(_) => Err(error::late(MIGRATION_DEADLINE)),
-        }
+        self.breaker.ended(verdict, &error.to_string());
+        Err(error)
     }
 
     pub(super) async fn read(&self, keys: &[Key]) -> Result<Vec<Standing>, StoreError> {
@@ -134,17 +134,21 @@ impl Postgres {
 
     pub(super) async fn commit(&self, batch: &[Mutation]) -> Result<Committed, StoreError> {
         let query = sqlx::query(
-            "SELECT out_place, out_revision, out_entry, out_at FROM commit_changes($1::text::jsonb, $2)",
+            "SELECT out_place, out_revision, out_entry, out_at, out_tag \
+             FROM commit_changes_after($1::text::jsonb, $2, $3)",
         );
-        let rows =
-            self.rows(query.bind(batch::json(batch)?).bind(ENDED_SESSION_MEMORY.as_secs_f64())).await?;
+        let query =
+            query.bind(batch::json(batch)?).bind(ENDED_SESSION_MEMORY.as_secs_f64()).bind(self.seen());
+        let rows = self.rows(query).await?;
         let (mut written, mut conflicts) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            let (place, revision, id, at): (i32, Option<Revision>, Option<EntryId>, Option<f64>) =
-                decode(FromRow::from_row(&row))?;
+            let (place, revision, id, at, tag): CommittedRow = decode(FromRow::from_row(&row))?;
             let place = usize::try_from(place).unwrap_or(usize::MAX);
-            match (revision, id, at) {
-                (Some(revision), Some(id), Some(at)) => written.push(Written { place, revision, id, at }),
+            match (revision, id, at, tag) {
+                (Some(revision), Some(id), Some(at), Some(tag)) => {
+                    self.see(revision);
+                    written.push(Written { place, revision, id, at, tag });
+                }
                 _ => conflicts.push(place),
             }
         }
@@ -158,7 +162,7 @@ impl Postgres {
         ids: Vec<EntryId>,
     ) -> Result<BeatsWritten, StoreError> {
         let query = sqlx::query("SELECT repeated, missing FROM write_beats($1, $2, $3)");
-        let rows = self.rows(query.bind(writer).bind(seq).bind(ids)).await?;
+        let rows = self.call(Pass::Probe, query.bind(writer).bind(seq).bind(ids)).await?;
         let row = rows.first().ok_or_else(|| error::undecodable(&sqlx::Error::RowNotFound))?;
         let (repeated, missing) = decode(FromRow::from_row(row))?;
         Ok(BeatsWritten { repeated, missing })
@@ -170,11 +174,12 @@ impl Postgres {
     ) -> Result<Vec<BeatRow>, StoreError> {
         // Writer by writer through the key of beats; those without news cost one comparison.
         let query = sqlx::query(
-            "SELECT w.writer, b.seq, b.ids FROM writers w \
+            "SELECT w.writer, coalesce(b.seq, w.seq) AS seq, coalesce(b.ids, '{}') AS ids FROM writers w \
              LEFT JOIN unnest($1::bigint[], $2::bigint[]) c(writer, seq) ON c.writer = w.writer \
-             CROSS JOIN LATERAL (SELECT b.seq, b.ids FROM beats b \
-                WHERE b.writer = w.writer AND b.seq > coalesce(c.seq, 0) ORDER BY b.seq LIMIT $3) b \
-             WHERE w.seq > coalesce(c.seq, 0) ORDER BY w.writer, b.seq LIMIT $3",
+             LEFT JOIN LATERAL (SELECT b.seq, b.ids FROM beats b \
+                WHERE b.writer = w.writer AND b.seq > coalesce(c.seq, 0) ORDER BY b.seq LIMIT $3) b ON true \
+             WHERE w.seq < c.seq OR (w.seq > coalesce(c.seq, 0) AND b.seq IS NOT NULL) \
+             ORDER BY w.writer, seq LIMIT $3",
         );
         let (writers, seqs): (Vec<Writer>, Vec<i64>) = cursors.iter().unzip();
         let rows = self.rows(query.bind(writers).bind(seqs).bind(limit(Store::BEATS_PAGE))).await?;
@@ -185,17 +190,70 @@ impl Postgres {
         decode(rows.iter().map(beat).collect())
     }
 
-    pub(super) async fn changes_after(
-        &self,
-        after: Revision,
-        most: usize,
-    ) -> Result<Vec<Change>, StoreError> {
+    pub(super) async fn changes_after(&self, after: Revision, most: usize) -> Result<LogPage, StoreError> {
+        let seen = self.seen();
+        // One statement, one snapshot: the rows, and what tells whether they go on where the reader stopped.
         let query = sqlx::query(concat!(
-            "SELECT ",
+            "SELECT (SELECT h.revision FROM head h) AS head, (SELECT min(f.revision) FROM changes f) AS first, \
+             c.* FROM (SELECT) one LEFT JOIN LATERAL (SELECT ",
             change_columns!(),
-            " FROM changes c WHERE c.revision > $1 ORDER BY c.revision LIMIT $2"
+            " FROM changes c WHERE c.revision >= $1 ORDER BY c.revision LIMIT $2) c ON true ORDER BY c.revision"
         ));
-        changes(&self.rows(query.bind(after).bind(limit(most))).await?)
+        let rows = self.rows(query.bind(after).bind(limit(most.saturating_add(1)))).await?;
+        let mut page = LogPage { seen, ..LogPage::default() };
+        for row in &rows {
+            page.head = decode(row.try_get("head"))?;
+            page.first = decode(row.try_get("first"))?;
+            let revision: Option<Revision> = decode(row.try_get("revision"))?;
+            // No row at all, but what stands beside them.
+            let Some(revision) = revision else { continue };
+            if revision == after {
+                page.cursor_tag = Some(decode(row.try_get("tag"))?);
+            } else if page.rows.len() < most {
+                self.see(revision);
+                page.rows.push(decode(ChangeRow::from_row(row))?.row()?);
+            }
+        }
+        Ok(page)
+    }
+
+    pub(super) async fn slice(&self, after: Option<Key>, most: usize) -> Result<Slice, StoreError> {
+        // In the order of bytes, as the columns are: that of the view.
+        let query = sqlx::query(concat!(
+            "SELECT coalesce((SELECT h.revision FROM head h), 0) AS head, i.* FROM (SELECT) one \
+             LEFT JOIN LATERAL (SELECT ",
+            entry_columns!(),
+            " FROM instances i WHERE (i.service, i.instance) > ($1, $2) ORDER BY i.service, i.instance LIMIT $3) i \
+             ON true ORDER BY i.service, i.instance"
+        ));
+        let (service, instance) =
+            after.as_ref().map_or(("", ""), |key| (key.service.as_str(), key.instance.as_str()));
+        let rows = self.rows(query.bind(service).bind(instance).bind(limit(most))).await?;
+        let mut slice =
+            Slice { head: 0, entries: Vec::with_capacity(rows.len()), last: rows.len() < most, after };
+        for row in &rows {
+            slice.head = decode(row.try_get("head"))?;
+            // No row at all, but the head.
+            if decode::<Option<EntryId>>(row.try_get("id"))?.is_some() {
+                slice.entries.push(decode(EntryRow::from_row(row))?.stored()?);
+            }
+        }
+        Ok(slice)
+    }
+
+    pub(super) async fn begin_epoch(&self, lost: bool) -> Result<(), StoreError> {
+        let rows = self.rows(sqlx::query("SELECT begin_epoch($1, $2)").bind(self.seen()).bind(lost)).await?;
+        let row = rows.first().ok_or_else(|| error::undecodable(&sqlx::Error::RowNotFound))?;
+        self.see(decode(row.try_get(0))?);
+        Ok(())
+    }
+
+    fn seen(&self) -> Revision {
+        self.seen.load(Ordering::Acquire)
+    }
+
+    fn see(&self, revision: Revision) {
+        self.seen.fetch_max(revision, Ordering::AcqRel);
     }
 
     pub(super) async fn note_beats(&self, ids: &[EntryId]) -> Result<Vec<(EntryId, i64)>, StoreError> {

@@ -1,6 +1,6 @@
 //! What writes.
 
-use sqlx::{Connection, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{Keep, StoreError, Written, error};
 use crate::{
@@ -55,7 +55,44 @@ pub(super) async fn commit(
     items: Vec<String>,
     plans: Vec<Plan>,
 ) -> Result<Outcome, StoreError> {
-    write(connection, items, plans).await.map_err(|error| error::store(&error))
+    let work = async {
+        begin(connection).await?;
+        let outcome = write(connection, items, plans).await;
+        end(connection, outcome).await
+    };
+    work.await.map_err(|error| error::store(&error))
+}
+
+/// Begins a transaction that [`end`] ends.
+///
+/// Not sqlx's own: when the disk fails a statement, SQLite may end the transaction by itself. sqlx counts it as open for
+/// ever after, and begins no other on this connection, which is the only one.
+async fn begin(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let begun = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await;
+    if begun.is_err() {
+        roll_back(connection).await;
+    }
+    begun.map(drop)
+}
+
+async fn roll_back(connection: &mut SqliteConnection) {
+    // An error says that there is nothing to roll back any more.
+    drop(sqlx::raw_sql("ROLLBACK").execute(connection).await);
+}
+
+/// Commits what went well, and rolls back what did not.
+async fn end<T>(
+    connection: &mut SqliteConnection,
+    outcome: Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let outcome = match outcome {
+        Ok(done) => sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map(|_| done),
+        failed => failed,
+    };
+    if outcome.is_err() {
+        roll_back(connection).await;
+    }
+    outcome
 }
 
 async fn write(
@@ -63,7 +100,6 @@ async fn write(
     items: Vec<String>,
     plans: Vec<Plan>,
 ) -> Result<Outcome, sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let found: Vec<Found> = sqlx::query_as(
         "SELECT i.id, i.revision, l.beat, EXISTS (SELECT 1 FROM ended_sessions e \
             WHERE e.service = b.value->>'$.body.service_name' AND e.instance = b.value->>'$.body.instance_id' \
@@ -75,7 +111,7 @@ async fn write(
     )
     .bind(format!("[{}]", items.join(",")))
     .bind(ENDED_SESSION_MEMORY.as_secs_f64())
-    .fetch_all(&mut *transaction)
+    .fetch_all(&mut *connection)
     .await?;
 
     let conflicts: Vec<usize> = plans
@@ -95,7 +131,7 @@ async fn write(
             coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'instances'), 0) AS last_id, \
             random() AS tag, unixepoch('subsec') AS at",
     )
-    .fetch_one(&mut *transaction)
+    .fetch_one(&mut *connection)
     .await?;
 
     let (mut written, mut rows) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
@@ -110,26 +146,20 @@ async fn write(
             last_id
         });
         rows.push(format!(r#"{{"id":{id},"revision":{head},"item":{item}}}"#));
-        written.push(Written { place, revision: head, id, at: base.at });
+        written.push(Written { place, revision: head, id, at: base.at, tag: base.tag });
     }
     if !written.is_empty() {
         let rows = format!("[{}]", rows.join(","));
         for statement in WRITES {
-            sqlx::query(statement)
-                .bind(&rows)
-                .bind(base.at)
-                .bind(base.tag)
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query(statement).bind(&rows).bind(base.at).bind(base.tag).execute(&mut *connection).await?;
         }
         sqlx::query(
             "INSERT INTO head (one, revision) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET revision = ?1",
         )
         .bind(head)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
     }
-    transaction.commit().await?;
     Ok(Outcome::Written(written))
 }
 
@@ -173,29 +203,37 @@ pub(super) async fn beats(
     ids: String,
     count: usize,
 ) -> Result<BeatsWritten, StoreError> {
-    let write = async {
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let updated = sqlx::query(
-            "UPDATE leases SET beat = beat + 1, beat_at = unixepoch('subsec') \
-             WHERE id IN (SELECT value FROM json_each(?1))",
-        )
-        .bind(&ids)
-        .execute(&mut *transaction)
-        .await?;
-        let missing = if usize::try_from(updated.rows_affected()).is_ok_and(|updated| updated == count) {
-            Vec::new()
-        } else {
-            sqlx::query_scalar(
-                "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT id FROM leases) ORDER BY value",
-            )
-            .bind(&ids)
-            .fetch_all(&mut *transaction)
-            .await?
-        };
-        transaction.commit().await?;
-        Ok(BeatsWritten { repeated: false, missing })
+    let work = async {
+        begin(connection).await?;
+        let outcome = write_beats(connection, &ids, count).await;
+        end(connection, outcome).await
     };
-    write.await.map_err(|error| error::store(&error))
+    work.await.map_err(|error| error::store(&error))
+}
+
+async fn write_beats(
+    connection: &mut SqliteConnection,
+    ids: &str,
+    count: usize,
+) -> Result<BeatsWritten, sqlx::Error> {
+    let updated = sqlx::query(
+        "UPDATE leases SET beat = beat + 1, beat_at = unixepoch('subsec') \
+         WHERE id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(ids)
+    .execute(&mut *connection)
+    .await?;
+    let missing = if usize::try_from(updated.rows_affected()).is_ok_and(|updated| updated == count) {
+        Vec::new()
+    } else {
+        sqlx::query_scalar(
+            "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT id FROM leases) ORDER BY value",
+        )
+        .bind(ids)
+        .fetch_all(&mut *connection)
+        .await?
+    };
+    Ok(BeatsWritten { repeated: false, missing })
 }
 
 pub(super) async fn trim(connection: &mut SqliteConnection, keep: Keep) -> Result<u64, StoreError> {

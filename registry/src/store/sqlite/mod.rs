@@ -17,16 +17,19 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::{SqliteConnection, migrate::Migrator, sqlite::SqliteConnectOptions};
 use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
+    sync::{Mutex, OwnedMutexGuard, watch},
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
-    BeatsWritten, CALL_DEADLINE, Committed, Keep, Loaded, Mutation, Standing, StoreError, Writer,
+    BeatsWritten, CALL_DEADLINE, Committed, Keep, Loaded, LogPage, Mutation, Standing, StoreError, Writer,
     batch::{self, Written},
     rows,
 };
-use crate::entry::{Change, EntryId, Key, Revision};
+use crate::{
+    entry::{Change, EntryId, Key, Revision},
+    metrics::Breaker,
+};
 
 /// The tables of this version.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
@@ -41,6 +44,8 @@ type Slot = Option<SqliteConnection>;
 #[derive(Debug)]
 pub struct Sqlite {
     slot: Arc<Mutex<Slot>>,
+    /// How the last call went. No call is ever kept from being made: a file is there or fails at once.
+    shown: watch::Sender<Breaker>,
 }
 
 /// The connection while a call has it.
@@ -57,11 +62,26 @@ impl Sqlite {
         let connection = timeout(START_DEADLINE, open::open(options))
             .await
             .unwrap_or_else(|_| Err(error::late(START_DEADLINE)))?;
-        Ok(Self { slot: Arc::new(Mutex::new(Some(connection))) })
+        Ok(Self { slot: Arc::new(Mutex::new(Some(connection))), shown: watch::Sender::new(Breaker::Closed) })
+    }
+
+    pub(super) fn breaker(&self) -> watch::Receiver<Breaker> {
+        self.shown.subscribe()
     }
 
     /// Runs `work` on the connection, and gives up waiting for it after `deadline`.
     async fn within<T, F, Fut>(&self, deadline: Duration, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Held) -> Fut,
+        Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let result = self.run(deadline, work).await;
+        self.shown.send_replace(if result.is_ok() { Breaker::Closed } else { Breaker::Open });
+        result
+    }
+
+    async fn run<T, F, Fut>(&self, deadline: Duration, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(Held) -> Fut,
@@ -125,11 +145,7 @@ impl Sqlite {
         .await
     }
 
-    pub(super) async fn changes_after(
-        &self,
-        after: Revision,
-        limit: usize,
-    ) -> Result<Vec<Change>, StoreError> {
+    pub(super) async fn changes_after(&self, after: Revision, limit: usize) -> Result<LogPage, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.within(CALL_DEADLINE, async move |mut held: Held| {
             read::changes_after(held.connection()?, after, limit).await

@@ -8,9 +8,9 @@ use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{StoreError, error, rows};
 use crate::{
-    entry::{Change, EntryId, Revision},
+    entry::{Change, EntryId, Key, Revision, Tag},
     store::{
-        ENDED_SESSION_MEMORY, GONE_MAX, GONE_MEMORY, Loaded, LoadedEntry, Standing,
+        ENDED_SESSION_MEMORY, GONE_MAX, GONE_MEMORY, Loaded, LoadedEntry, LogPage, Standing,
         rows::{ChangeRow, EntryRow, entry_columns},
     },
 };
@@ -18,7 +18,7 @@ use crate::{
 /// The columns of a change.
 macro_rules! change_columns {
     () => {
-        "c.revision, c.entry_id, c.at, c.kind, c.reason, c.actor, c.body"
+        "c.revision, c.tag, c.entry_id, c.at, c.kind, c.reason, c.actor, c.body"
     };
 }
 
@@ -62,14 +62,23 @@ pub(super) async fn changes_after(
     connection: &mut SqliteConnection,
     after: Revision,
     limit: i64,
-) -> Result<Vec<Change>, StoreError> {
+) -> Result<LogPage, StoreError> {
+    let (head, first, cursor_tag) = sqlx::query_as(
+        "SELECT (SELECT revision FROM head), (SELECT min(revision) FROM changes), \
+            (SELECT tag FROM changes WHERE revision = ?1)",
+    )
+    .bind(after)
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed)?;
     let query = sqlx::query_as(concat!(
         "SELECT ",
         change_columns!(),
         " FROM changes c WHERE c.revision > ?1 ORDER BY c.revision LIMIT ?2"
     ));
     let rows: Vec<ChangeRow> = query.bind(after).bind(limit).fetch_all(connection).await.map_err(failed)?;
-    rows::changes(rows)
+    let rows = rows.into_iter().map(ChangeRow::row).collect::<Result<_, _>>()?;
+    Ok(LogPage { head, first, cursor_tag, rows, seen: 0 })
 }
 
 pub(super) async fn note_beats(
@@ -99,13 +108,16 @@ pub(super) async fn expired(
 
 /// One snapshot without a transaction: nobody else writes, and the connection is held.
 pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Loaded, StoreError> {
-    let head: Option<Revision> = sqlx::query_scalar("SELECT revision FROM head")
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let mut loaded = Loaded { head: head.unwrap_or_default(), ..Loaded::default() };
+    let head: Option<(Revision, Option<Tag>)> = sqlx::query_as(
+        "SELECT h.revision, c.tag FROM head h LEFT JOIN changes c ON c.revision = h.revision LIMIT 1",
+    )
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(failed)?;
+    let (head, head_tag) = head.unwrap_or_default();
+    let mut loaded = Loaded { head, head_tag, ..Loaded::default() };
 
-    let mut ended: HashMap<(String, String), Vec<Session>> = HashMap::new();
+    let mut ended: HashMap<Key, Vec<Session>> = HashMap::new();
     let sessions: Vec<(String, String, String)> = sqlx::query_as(
         "SELECT service, instance, session FROM ended_sessions WHERE at > unixepoch('subsec') - ?1 \
          ORDER BY at, session",
@@ -115,30 +127,33 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Loaded, St
     .await
     .map_err(failed)?;
     for (service, instance, session) in sessions {
-        if let Ok(session) = session.parse() {
-            ended.entry((service, instance)).or_default().push(session);
+        if let (Ok(service), Ok(instance), Ok(session)) = (service.parse(), instance.parse(), session.parse())
+        {
+            ended.entry(Key { service, instance }).or_default().push(session);
         }
     }
 
     let entries = sqlx::query(concat!(
         "SELECT ",
         entry_columns!(),
-        ", coalesce(max(0.0, unixepoch('subsec') - l.beat_at), 0.0) AS since_beat \
+        ", coalesce(max(0.0, unixepoch('subsec') - l.beat_at), 0.0) AS since_beat, \
+           coalesce(l.beat > 1, false) AS renewed \
          FROM instances i LEFT JOIN leases l ON l.id = i.id"
     ));
     let mut entries = entries.fetch(&mut *connection);
     while let Some(row) = entries.try_next().await.map_err(failed)? {
         let since: f64 = row.try_get("since_beat").map_err(failed)?;
         let stored = EntryRow::from_row(&row).map_err(failed)?.stored()?;
-        let key =
-            (stored.record.service_name.as_str().to_owned(), stored.record.instance_id.as_str().to_owned());
+        let key = stored.record.key();
         loaded.entries.push(LoadedEntry {
             stored,
             since_beat: Duration::try_from_secs_f64(since).unwrap_or_default(),
+            renewed: row.try_get("renewed").map_err(failed)?,
             ended_sessions: ended.remove(&key).unwrap_or_default(),
         });
     }
     drop(entries);
+    loaded.past_sessions = ended.into_iter().collect();
 
     let gone = sqlx::query_as(concat!(
         "SELECT ",

@@ -1,6 +1,7 @@
 //! What the tests start, and how they look at it.
 
 mod client;
+mod database;
 mod poller;
 mod proxy;
 mod registry;
@@ -14,6 +15,7 @@ use testkit::{Process, Signal};
 
 pub(crate) use self::{
     client::Client,
+    database::{execute, number},
     poller::Poller,
     proxy::Proxy,
     registry::Registry,

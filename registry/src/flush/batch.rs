@@ -1,0 +1,109 @@
+//! What becomes of a batch of changes between the calls of the store: pure.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::decide::{Decision, decide};
+use crate::{
+    clock::Moment,
+    entry::{Change, Key},
+    lease::{Leases, Outcome, Submission},
+    store::{Mutation, Standing},
+};
+
+/// Changes committed in one transaction at the most: the revision lock is held for as long as their rows take.
+pub(super) const BATCH: usize = 512;
+
+/// How often a change is decided anew because another node changed its entry in between.
+pub(crate) const ATTEMPTS: usize = 5;
+
+/// Changes that are decided and on their way to the store, and those that are to be decided anew.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    decided: Vec<(Submission, Decision)>,
+    conflicts: Vec<Submission>,
+}
+
+impl Batch {
+    /// Decides each submission on what the store holds of its key, and answers those that leave nothing to commit.
+    pub(crate) fn decide(submissions: Vec<Submission>, standings: Vec<Standing>) -> Self {
+        let mut decided = Vec::with_capacity(submissions.len());
+        for (submission, standing) in submissions.into_iter().zip(standings) {
+            match decide(&submission, standing) {
+                Ok(decision) => decided.push((submission, decision)),
+                Err(outcome) => answer(submission, outcome),
+            }
+        }
+        Self { decided, conflicts: Vec::new() }
+    }
+
+    /// What is to be committed.
+    pub(crate) fn mutations(&self) -> Vec<Mutation> {
+        self.decided.iter().map(|(_, decision)| decision.mutation.clone()).collect()
+    }
+
+    /// The store refused the batch for the changes at these places: the others are to be committed without them.
+    pub(crate) fn conflicted(&mut self, places: &[usize]) {
+        let decided = std::mem::take(&mut self.decided);
+        for (place, (submission, decision)) in decided.into_iter().enumerate() {
+            if places.contains(&place) {
+                self.conflicts.push(submission);
+            } else {
+                self.decided.push((submission, decision));
+            }
+        }
+    }
+
+    /// Answers what is committed, after it was applied, so that whoever is answered reads what it wrote. Returns what
+    /// is to be decided anew.
+    pub(crate) fn acknowledge(
+        self,
+        leases: &Leases,
+        changes: Vec<Option<Change>>,
+        now: Moment,
+    ) -> Vec<Submission> {
+        for ((submission, decision), change) in self.decided.into_iter().zip(changes) {
+            leases.remember_ended_sessions(&submission.key, &decision.ended_sessions, now);
+            let outcome = match change {
+                Some(change) => Outcome::Done { record: Box::new(change.body.record), new: decision.new },
+                None => Outcome::Unknown,
+            };
+            answer(submission, outcome);
+        }
+        self.conflicts
+    }
+
+    /// Everything that was not committed.
+    pub(crate) fn into_submissions(self) -> Vec<Submission> {
+        let decided = self.decided.into_iter().map(|(submission, _)| submission);
+        self.conflicts.into_iter().chain(decided).collect()
+    }
+}
+
+/// Takes the next batch: each key once, so that every change is decided on what is in the store; later changes of a
+/// key wait for the next batch. What nobody waits for any more was refused already and is dropped.
+pub(crate) fn take_batch(waiting: &mut VecDeque<Submission>) -> Vec<Submission> {
+    let mut keys: HashSet<Key> = HashSet::new();
+    let mut batch = Vec::new();
+    let mut later = VecDeque::new();
+    for submission in waiting.drain(..) {
+        if submission.reply.is_closed() {
+            continue;
+        }
+        if batch.len() < BATCH && keys.insert(submission.key.clone()) {
+            batch.push(submission);
+        } else {
+            later.push_back(submission);
+        }
+    }
+    *waiting = later;
+    batch
+}
+
+/// Answers a submission.
+pub(crate) fn answer(submission: Submission, outcome: Outcome) {
+    // Whoever asked may have gone; the change stands.
+    drop(submission.reply.send(outcome));
+}
+
+#[cfg(test)]
+mod tests;
