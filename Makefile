@@ -16,9 +16,18 @@ run: ## registry, sample service and its sidecar, on SQLite in ./registry.db
 	$(CARGO) build --release --locked -p registry -p registry-sidecar
 	exec "$${CARGO_TARGET_DIR:-target}/release/registry" dev
 
+.PHONY: fleet
+fleet: ## load a registry and judge it: FLEET='--registry http://127.0.0.1:8888 --duration 60s'
+	$(CARGO) build --release --locked -p fleet
+	exec "$${CARGO_TARGET_DIR:-target}/release/fleet" run $(or $(FLEET),--help)
+
 .PHONY: test
 test: ## everything that must pass before a change lands; installs what is missing where it can
 	@scripts/test
+
+.PHONY: chaos
+chaos: test-setup ## the promises with real constants and full load; hours (CHAOS_ONLY=P2,P10 CHAOS_SEED=n)
+	@scripts/chaos
 
 .PHONY: test-shuffle
 test-shuffle: test-setup ## the tests alone, in random order (SHUFFLE_SEED=n repeats one)

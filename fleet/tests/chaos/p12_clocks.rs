@@ -1,0 +1,130 @@
+//! P12: the clock of a node, and that of Postgres, jumps by an hour in both directions. Nobody notices.
+
+use std::{path::PathBuf, time::Duration};
+
+use testkit::{Postgres, Sql};
+use tokio::time::sleep;
+
+use crate::support::{Plan, Stage, is_error, scenario, through_nginx};
+
+/// libfaketime of Debian and Fedora. It fakes the wall clock of programs that load it, and leaves the others alone.
+const LIBRARIES: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib64/faketime/libfaketimeMT.so.1",
+];
+
+/// How long after its TTL a dead instance is looked for: it is hidden 1.5 s after, as far as nodes see.
+const GONE: Duration = Duration::from_secs(3);
+
+/// The jumps, as libfaketime reads them, and in seconds.
+const JUMPS: [(&str, i64); 2] = [("+3600", 3600), ("-3600", -3600)];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_clocks_that_jump_by_an_hour_end_no_lease_and_keep_none() {
+    let plan = Plan::new("P12", Duration::from_secs(1200)).postgres(postgres);
+    scenario(plan, async |mut stage| {
+        let clock = Clock::new("node");
+        let history = stage.fleet.history();
+        // It begins anew with a clock that can be moved.
+        let fault = history.fault(fleet::FaultKind::Node(0));
+        stage.node(0).kill_9().await;
+        history.held(fault);
+        history.lifting(fault);
+        let settings = clock.environment();
+        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        stage.node(0).start_with(&settings);
+        stage.node(0).ready().await;
+        history.over(fault);
+        let (mut off, mut kept) = (Vec::new(), Vec::new());
+        for (which, clock) in [("node", &clock), ("Postgres", &Clock::new("postgres"))] {
+            for (jump, seconds) in JUMPS {
+                // A few die before each jump: their leases must end in time, whatever the clocks say.
+                let few = stage.fleet.pick(3);
+                stage.fleet.kill(&few);
+                clock.set(jump);
+                sleep(stage.scale.ttl() + GONE).await;
+                for node in stage.nodes() {
+                    let listed = stage.direct(node).listed().await.unwrap_or_default();
+                    let names = few.iter().map(|number| stage.name(*number));
+                    kept.extend(
+                        names.filter(|name| listed.contains(name)).map(|name| (node, which, jump, name)),
+                    );
+                }
+                let found = if which == "node" { of_node(&stage).await } else { of_postgres(&stage).await };
+                off.push((which, seconds, found));
+                stage.fleet.restart(&few, Duration::from_secs(1));
+                stage.whole().await;
+            }
+        }
+        let mut outcome = stage.end("the clock of a node, then of Postgres: + 1 h, then - 1 h").await;
+        outcome.expect(off.iter().all(|(_, set, found)| (set - found).abs() < 120), || {
+            format!("the clocks were not moved as they should be (set, found): {off:?}")
+        });
+        outcome.figure(format!("{} dead ones listed after TTL + {} s", kept.len(), GONE.as_secs()));
+        outcome.expect(kept.is_empty(), || format!("dead and listed: {kept:?}"));
+        outcome.none("client errors", |call| through_nginx(call) && is_error(call));
+        outcome
+    })
+    .await;
+}
+
+/// By how much the wall clock of node 0 is off, by an entry that it made.
+async fn of_node(stage: &Stage) -> i64 {
+    let client = stage.direct(0);
+    let name = format!("at{}", stage.fleet.history().len());
+    let reply = client.register("p12-clock", &name, 3).await.expect("the node answers");
+    let clock = reply.body["registered_at"].as_f64().expect("when it was registered");
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds of this century")]
+    let clock = clock as i64;
+    clock - now()
+}
+
+async fn of_postgres(stage: &Stage) -> i64 {
+    let mut sql = Sql::open(&stage.cluster.database).await;
+    sql.number("SELECT extract(epoch FROM clock_timestamp())::bigint").await - now()
+}
+
+/// Seconds since 1970 by the real clock.
+fn now() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "the clock that a node's is compared with")]
+    let now = std::time::SystemTime::now();
+    i64::try_from(now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+fn postgres() -> Postgres {
+    let environment = Clock::new("postgres").environment();
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Postgres::start_under(&[], &environment)
+}
+
+/// A wall clock of this scenario: the file that says how much it is off.
+struct Clock {
+    file: PathBuf,
+}
+
+impl Clock {
+    fn new(whose: &str) -> Self {
+        let file = std::env::temp_dir().join(format!("chaos-clock-{whose}-{}", std::process::id()));
+        let clock = Self { file };
+        clock.set("+0");
+        clock
+    }
+
+    fn set(&self, off: &str) {
+        std::fs::write(&self.file, format!("{off}\n")).unwrap();
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let library = LIBRARIES.into_iter().find(|path| std::path::Path::new(path).exists());
+        vec![
+            ("LD_PRELOAD", library.expect("libfaketime: scripts/test-setup installs it").to_owned()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file.display().to_string()),
+            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("NO_FAKE_STAT", "1".to_owned()),
+            ("FAKETIME_DISABLE_SHM", "1".to_owned()),
+        ]
+    }
+}
