@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p registry --bench store`, or with the number of entries to load: `-- 1000000`.
 
+use std::time::Duration;
+
 use registry::{
     entry::{Body, Kind, Record, Stored},
     store::{Mutation, Store},
@@ -90,7 +92,10 @@ async fn measure(store: &Store, entries: usize) {
         let ids: Vec<i64> = stored.iter().map(|stored| stored.id).step_by(4).take(size).collect();
         let start = Instant::now();
         for seq in 1..=10 {
-            store.write_beats(i64::try_from(size).unwrap_or(0), seq, &ids).await.expect("written");
+            store
+                .write_beats(i64::try_from(size).unwrap_or(0), seq, &ids, Duration::ZERO)
+                .await
+                .expect("written");
         }
         report(&format!("beats, batches of {size}"), size * 10, start);
         println!("    {:.1?} a batch", start.elapsed() / 10);

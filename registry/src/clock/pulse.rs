@@ -50,19 +50,20 @@ impl Pulse {
         self.ended_at.get()
     }
 
-    /// Whether the lease has ended: it was judged so by what can be seen in this sighting, and neither a beat nor a time
-    /// of blindness came after.
-    pub fn ended(&self, sighting: &Sighting) -> bool {
+    /// Whether the lease has ended: it was judged so by what can be seen in this sighting, and neither a time of
+    /// blindness came after, nor word of a beat for which the judgement would have been too early. Such a beat need not
+    /// be later than the judgement: it may have waited elsewhere for the store.
+    pub fn ended(&self, sighting: &Sighting, ttl: Duration) -> bool {
         let ended_at = self.ended_at.get();
-        ended_at > self.counted_from(sighting) && ended_at <= sighting.sight
+        ended_at >= self.counted_from(sighting).plus(ttl) && ended_at <= sighting.sight
     }
 
     /// How long it has been held, up to the end of its lease or to now. `None`: it was not held since its last beat.
-    pub fn held_for(&self, sighting: &Sighting) -> Option<Duration> {
-        let (from, since, ended_at) =
-            (self.counted_from(sighting), self.held_since.get(), self.ended_at.get());
-        let until = if ended_at > from { ended_at } else { sighting.now };
-        (since > from).then(|| until.since(since))
+    pub fn held_for(&self, sighting: &Sighting, ttl: Duration) -> Option<Duration> {
+        let (end, since, ended_at) =
+            (self.counted_from(sighting).plus(ttl), self.held_since.get(), self.ended_at.get());
+        let until = if ended_at >= end { ended_at } else { sighting.now };
+        (since >= end).then(|| until.since(since))
     }
 
     /// The moment from which the lease counts.

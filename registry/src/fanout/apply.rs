@@ -125,7 +125,8 @@ impl Applier {
 
     /// Applies rows of the beat log, this node's own among them. Beats of entries that this node does not know yet
     /// are passed over: their registration, read after them, counts their lease from that later moment. Of rows that
-    /// were missed for long the first are old: an instance that died meanwhile must not look as if it had just beaten.
+    /// were missed for long the first are old, and so are beats that waited for the store: an instance that died
+    /// meanwhile must not look as if it had just beaten.
     ///
     /// # Errors
     /// A writer's first row does not follow its cursor, or its last row lies before it; the rows before are applied.
@@ -144,7 +145,7 @@ impl Applier {
             if row.writer != own && !seeded(Bug::BeatsNotFannedOut) {
                 let later = last.get(&row.writer).map_or(0, |last| last.saturating_sub(row.seq));
                 let age = self.leases.age_of_row(u64::try_from(later).unwrap_or_default());
-                self.leases.heard_elsewhere(&row.ids, now.minus(age));
+                self.leases.heard_elsewhere(&row.ids, now.minus(age + row.waited));
             }
             merge.beat_cursors.insert(row.writer, row.seq);
         }

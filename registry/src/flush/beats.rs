@@ -42,17 +42,16 @@ pub(super) async fn run(
 
 /// Returns whether the beats are in the store.
 async fn write(flush: &Flush, buffer: &mut Buffer, missing: &mpsc::UnboundedSender<Vec<EntryId>>) -> bool {
-    let fresh = flush.leases.take_beats();
-    let mut fresh = fresh.as_slice();
+    buffer.add(flush.leases.take_beats());
     loop {
         // Before the row is written: what this node sees after reading it back reaches up to here.
         let before = clock::now();
-        let (seq, ids) = buffer.batch(fresh);
-        let outcome = flush.store.write_beats(flush.writer, seq, ids).await;
+        let (seq, ids, waited) = buffer.row(before);
+        let outcome = flush.store.write_beats(flush.writer, seq, ids, waited).await;
         flush.metrics.store_call("beats", outcome.is_ok());
         match outcome {
             Ok(written) => match settle(&flush.leases, buffer, written) {
-                Row::Repeated => fresh = &[],
+                Row::Repeated => {}
                 Row::Written { count, missing: absent } => {
                     flush.metrics.beats_written(count);
                     flush.own_row.send_replace((seq, before));

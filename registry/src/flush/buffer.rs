@@ -1,4 +1,6 @@
-use crate::entry::EntryId;
+use std::time::Duration;
+
+use crate::{clock::Moment, entry::EntryId, lease::Beats};
 
 /// The beats that are not known to be in the store, and the number of the row that will hold them.
 ///
@@ -8,21 +10,29 @@ use crate::entry::EntryId;
 pub(crate) struct Buffer {
     seq: i64,
     ids: Vec<EntryId>,
+    /// None of them is younger.
+    youngest: Moment,
 }
 
 impl Buffer {
     pub(crate) const fn new() -> Self {
-        Self { seq: 1, ids: Vec::new() }
+        Self { seq: 1, ids: Vec::new(), youngest: Moment::NEVER }
     }
 
-    /// Adds beats; returns the row to write: its number and all beats, sorted, each entry once.
-    pub(crate) fn batch(&mut self, fresh: &[EntryId]) -> (i64, &[EntryId]) {
-        if !fresh.is_empty() {
-            self.ids.extend_from_slice(fresh);
+    /// Adds beats.
+    pub(crate) fn add(&mut self, fresh: Beats) {
+        self.youngest = self.youngest.max(fresh.youngest);
+        if !fresh.ids.is_empty() {
+            self.ids.extend(fresh.ids);
             self.ids.sort_unstable();
             self.ids.dedup();
         }
-        (self.seq, &self.ids)
+    }
+
+    /// The row to write: its number, all beats, sorted, each entry once, and for how long the youngest has waited.
+    pub(crate) fn row(&self, now: Moment) -> (i64, &[EntryId], Duration) {
+        let waited = if self.ids.is_empty() { Duration::ZERO } else { now.since(self.youngest) };
+        (self.seq, &self.ids, waited)
     }
 
     /// The row was there already, written by an earlier call whose end was not known. Which beats it holds is not
@@ -31,9 +41,10 @@ impl Buffer {
         self.seq += 1;
     }
 
-    /// The row is in the store with all beats of the last [`Buffer::batch`], which are returned.
+    /// The row is in the store with all beats of [`Buffer::row`], which are returned.
     pub(crate) fn written(&mut self) -> Vec<EntryId> {
         self.seq += 1;
+        self.youngest = Moment::NEVER;
         std::mem::take(&mut self.ids)
     }
 }

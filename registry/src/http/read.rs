@@ -170,10 +170,11 @@ struct Past {
 }
 
 fn expired(entry: &Entry, seen: &Seen) -> Past {
+    let ttl = entry.record.ttl_seconds;
     Past {
         state: "expired",
         last_seen: Some(clock::unix_at(entry.pulse.last_seen(), seen.sighting.now, seen.unix_now)),
-        reason: expiry_reason(entry.record.ttl_seconds, entry.pulse.held_for(&seen.sighting)),
+        reason: expiry_reason(ttl, entry.pulse.held_for(&seen.sighting, ttl.duration())),
     }
 }
 

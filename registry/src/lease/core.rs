@@ -71,6 +71,11 @@ impl Lease {
         from.plus(if self.life == Life::Beating { silence(ttl) } else { ttl })
     }
 
+    /// Whether it was judged to have ended and still has.
+    pub(super) fn ended(&self, sighting: &Sighting) -> bool {
+        self.pulse.ended(sighting, self.ttl.duration())
+    }
+
     /// Puts it into the queue, to be looked at no later than at `turn`.
     pub(super) fn queue(&mut self, turn: Moment, deadlines: &mut Deadlines) {
         self.queued = Some(turn);
@@ -84,11 +89,11 @@ impl Lease {
         if self.life == Life::Beating || seen <= before && self.life != Life::New {
             return;
         }
-        let held = matches!(self.life, Life::Held { .. });
         brake.becomes(self.id, &mut self.life, Life::Beating);
         let turn = self.next_turn(self.pulse.last_seen());
-        // An ended lease is put back into the queue when it is found that it is not to be removed.
-        if held || self.queued.is_some_and(|queued| turn < queued) {
+        // A lease that is held or has ended stands nowhere, and the beat may be so old that it ends again before it is
+        // known what became of its removal.
+        if self.queued.is_none_or(|queued| turn < queued) {
             self.queue(turn, deadlines);
         }
     }
@@ -102,6 +107,15 @@ pub(super) enum Ending {
     Noted { beat: i64, due: Moment },
     /// Handed out for removal.
     Submitted,
+}
+
+/// Beats that this node acknowledged and that are to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beats {
+    /// The entries, sorted, each once.
+    pub ids: Vec<EntryId>,
+    /// None of the beats is younger. [`Moment::NEVER`] if there is none.
+    pub youngest: Moment,
 }
 
 /// What a heartbeat met.
@@ -179,7 +193,7 @@ impl Core {
 
     /// Whether the key holds an entry whose lease has ended.
     pub fn lease_ended(&self, key: &Key, sighting: &Sighting) -> bool {
-        self.leases.get(key).is_some_and(|lease| lease.pulse.ended(sighting))
+        self.leases.get(key).is_some_and(|lease| lease.ended(sighting))
     }
 
     /// Makes a lease what a change says it is. A lease that is not there yet counts from `seen`; one that is there
@@ -300,20 +314,22 @@ impl Core {
         }
     }
 
-    /// The entries that have beaten since the last call, sorted. Their beats count as unwritten until
-    /// [`Core::beats_written`].
-    pub fn take_beats(&mut self) -> Vec<EntryId> {
-        let mut ids = std::mem::take(&mut self.beaten);
-        ids.retain(|id| {
+    /// The entries that have beaten since the last call. Their beats count as unwritten until [`Core::beats_written`].
+    pub fn take_beats(&mut self) -> Beats {
+        let mut beats = Beats { ids: std::mem::take(&mut self.beaten), youngest: Moment::NEVER };
+        beats.ids.retain(|id| {
             let Some(lease) = self.keys.get(id).and_then(|key| self.leases.get_mut(key)) else {
                 return false;
             };
             let fresh = std::mem::take(&mut lease.beaten);
-            lease.in_flight |= fresh;
+            if fresh {
+                lease.in_flight = true;
+                beats.youngest = beats.youngest.max(lease.pulse.last_seen());
+            }
             fresh
         });
-        ids.sort_unstable();
-        ids
+        beats.ids.sort_unstable();
+        beats
     }
 
     /// The commit of these beats is known.

@@ -56,7 +56,7 @@ impl Core {
                 continue;
             }
             lease.queued = None;
-            if lease.pulse.ended(sighting) {
+            if lease.ended(sighting) {
                 // It was to be removed, and that did not come about.
                 self.ended.push(id);
                 continue;
@@ -148,7 +148,7 @@ impl Core {
             let Some(lease) = self.keys.get(id).and_then(|key| self.leases.get_mut(key)) else {
                 return false;
             };
-            let ended = lease.pulse.ended(sighting);
+            let ended = lease.ended(sighting);
             if ended {
                 self.ending.insert(*id, Ending::Asked);
             } else {
@@ -173,7 +173,10 @@ impl Core {
     pub fn not_removed(&mut self, id: EntryId, sighting: &Sighting) {
         self.ending.remove(&id);
         if let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) {
-            lease.queue(sighting.now.plus(RETRY), &mut self.deadlines);
+            let retry = sighting.now.plus(RETRY);
+            if lease.queued.is_none_or(|queued| retry < queued) {
+                lease.queue(retry, &mut self.deadlines);
+            }
         }
     }
 
@@ -197,8 +200,9 @@ impl Core {
                 self.ending.remove(&id);
                 continue;
             };
-            if lease.pulse.ended(sighting) {
-                let (last_seen, held_for) = (lease.pulse.last_seen(), lease.pulse.held_for(sighting));
+            if lease.ended(sighting) {
+                let (last_seen, held_for) =
+                    (lease.pulse.last_seen(), lease.pulse.held_for(sighting, lease.ttl.duration()));
                 due.push(Ended { id, key: key.clone(), noted_beat, last_seen, held_for });
                 self.ending.insert(id, Ending::Submitted);
             } else {

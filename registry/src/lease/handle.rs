@@ -11,7 +11,9 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{BrakeEvent, Census, Core, Ended, Heard, Look, Notice, Outcome, Registration, Submission, Write};
+use super::{
+    Beats, BrakeEvent, Census, Core, Ended, Heard, Look, Notice, Outcome, Registration, Submission, Write,
+};
 use crate::{
     clock::{self, Moment, Pulse, Sight, Sighting},
     entry::{EntryId, Key, Record},
@@ -264,7 +266,7 @@ impl Leases {
     }
 
     /// See [`Core::take_beats`].
-    pub fn take_beats(&self) -> Vec<EntryId> {
+    pub fn take_beats(&self) -> Beats {
         self.core.lock().take_beats()
     }
 

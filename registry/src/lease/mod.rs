@@ -13,7 +13,7 @@ mod sessions;
 
 pub use self::{
     brake::{BrakeEvent, Census, Notice},
-    core::{Core, Heard},
+    core::{Beats, Core, Heard},
     expiry::Ended,
     handle::{Caller, Leases, Refusal},
     look::{Look, Looks},

@@ -207,6 +207,20 @@ impl Judge {
                 format!("zombie: node {number} lists {key}, last written {written:?}, beaten {beaten:?}")
             });
         }
+        // A beat that waited elsewhere for the store is old when it comes. How long it waited is measured by another clock,
+        // and a row that this node itself was kept from reading may be older than it can tell.
+        let changed = store.last_change.get(key).copied().unwrap_or_default();
+        let alive = changed.max(beaten);
+        let drift = now.saturating_sub(alive).mul_f64(plan.fastest_clock() / plan.slowest_clock() - 1.0);
+        if listed
+            && !node.calls_stale(key, &sighting)
+            && !plan.faulty(number, alive, now)
+            && now > alive + lease + drift + node.clock.takes(TICK * 7)
+        {
+            self.fail(|| {
+                format!("zombie: node {number} calls {key} fresh, changed {changed:?}, beaten {beaten:?}")
+            });
+        }
         let healthy = !plan.faulty(number, last + lease, now);
         if healthy && store.instances().contains_key(key) && now > last + lease + node.clock.takes(TICK * 14)
         {
@@ -222,8 +236,13 @@ impl Judge {
         let ttl = self.ttls[place].div_f64(plan.fastest_clock());
         let sight = node.sight(now);
         let slack = Duration::from_micros(1);
+        // For how long a beat waited for the store is measured by the clock of the node that took it.
+        let drift = plan.fastest_clock() / plan.slowest_clock() - 1.0;
         let must = |touch: &&Touch| {
-            if self.seen.saturating_sub(touch.seen) + slack >= ttl || instance.removals > 0 {
+            let waited = touch.committed.unwrap_or(now).saturating_sub(touch.at);
+            if self.seen.saturating_sub(touch.seen) + slack + waited.mul_f64(drift) >= ttl
+                || instance.removals > 0
+            {
                 return false;
             }
             // The node heard it itself, and it was not lost for another entry that took the place meanwhile; or it has

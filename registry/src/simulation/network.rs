@@ -88,7 +88,7 @@ impl World {
         self.trace.add(self.now, "executed", &[place(call.node), self.store.head()], || {
             response.words(call.request.name())
         });
-        let hint = self.store.head() > head || matches!(call.request, Request::WriteBeats(..));
+        let hint = self.store.head() > head || matches!(call.request, Request::WriteBeats { .. });
         for number in 0..self.nodes.len() {
             if hint
                 && !self.rng.random_bool(self.plan.hint_loss)
@@ -131,8 +131,8 @@ impl World {
                 }
                 Response::Committed(committed)
             }
-            Request::WriteBeats(seq, ids, taken) => {
-                let written = self.store.write_beats(call.writer, *seq, ids, self.now);
+            Request::WriteBeats { seq, ids, waited, taken } => {
+                let written = self.store.write_beats(call.writer, *seq, ids, *waited, self.now);
                 if !written.repeated {
                     self.judge.row(by, ids, &written.missing, *taken, self.now);
                 }

@@ -85,8 +85,13 @@ pub(super) enum Request {
     Load,
     Read(Vec<Key>),
     Commit(Vec<Mutation>),
-    /// The row, its beats, and when they were taken out of memory.
-    WriteBeats(i64, Vec<EntryId>, Time),
+    /// `taken`: when the beats were taken out of memory.
+    WriteBeats {
+        seq: i64,
+        ids: Vec<EntryId>,
+        waited: Duration,
+        taken: Time,
+    },
     BeatsAfter(BTreeMap<Writer, i64>),
     ChangesAfter(Revision),
     Note(Vec<EntryId>),
@@ -95,14 +100,14 @@ pub(super) enum Request {
 
 impl Request {
     pub(super) const fn writes(&self) -> bool {
-        matches!(self, Self::Commit(_) | Self::WriteBeats(..))
+        matches!(self, Self::Commit(_) | Self::WriteBeats { .. })
     }
 
     /// For people; polls are left out.
     pub(super) fn words(&self) -> String {
         match self {
             Self::BeatsAfter(_) | Self::ChangesAfter(_) | Self::Load => String::new(),
-            Self::WriteBeats(seq, ids, _) => format!("row {seq} {ids:?}"),
+            Self::WriteBeats { seq, ids, .. } => format!("row {seq} {ids:?}"),
             Self::Read(keys) => format!("{:?}", keys.iter().map(ToString::to_string).collect::<Vec<_>>()),
             Self::Note(ids) | Self::Expired(ids) => format!("{ids:?}"),
             Self::Commit(batch) => {
@@ -125,7 +130,7 @@ impl Request {
             Self::Load => "load",
             Self::Read(_) => "read",
             Self::Commit(_) => "commit",
-            Self::WriteBeats(..) => "write-beats",
+            Self::WriteBeats { .. } => "write-beats",
             Self::BeatsAfter(_) => "beats-after",
             Self::ChangesAfter(_) => "changes-after",
             Self::Note(_) => "note",
@@ -344,6 +349,15 @@ impl Node {
     pub(super) fn lists(&self, key: &Key, sighting: &Sighting) -> bool {
         self.view.service(&key.service).is_some_and(|service| {
             service.listed(sighting).any(|entry| entry.record.instance_id == key.instance)
+        })
+    }
+
+    /// Whether a list that is read now says that this key is stale.
+    pub(super) fn calls_stale(&self, key: &Key, sighting: &Sighting) -> bool {
+        self.view.service(&key.service).is_some_and(|service| {
+            service
+                .listed(sighting)
+                .any(|entry| entry.record.instance_id == key.instance && entry.stale(sighting))
         })
     }
 

@@ -97,14 +97,15 @@ impl World {
         if !self.nodes[number].leases.sighting(self.moment(number)).loaded {
             return self.tick_again(number, Task::Beats, Step::BeatTick);
         }
-        let fresh = self.nodes[number].leases.take_beats();
-        self.write_row(number, &fresh);
+        let node = &mut self.nodes[number];
+        node.buffer.add(node.leases.take_beats());
+        self.write_row(number);
     }
 
-    fn write_row(&mut self, number: usize, fresh: &[EntryId]) {
+    fn write_row(&mut self, number: usize) {
         let before = self.moment(number);
         let node = &mut self.nodes[number];
-        let (seq, ids) = node.buffer.batch(fresh);
+        let (seq, ids, waited) = node.buffer.row(before);
         let ids = ids.to_vec();
         node.row = Some((seq, before));
         if self.bug == Some(Bug::ForgetsBeats) {
@@ -114,7 +115,7 @@ impl World {
                 node.buffer.repeated();
             }
         }
-        self.call(number, Task::Beats, Request::WriteBeats(seq, ids, self.now));
+        self.call(number, Task::Beats, Request::WriteBeats { seq, ids, waited, taken: self.now });
     }
 
     fn beats_written(&mut self, number: usize, response: Response) {
@@ -122,7 +123,7 @@ impl World {
         if let Response::Written(written) = response {
             let row = node.row.take().expect("a row is on its way");
             match settle(&node.leases, &mut node.buffer, written) {
-                Row::Repeated => return self.write_row(number, &[]),
+                Row::Repeated => return self.write_row(number),
                 Row::Written { missing, .. } => {
                     (node.own_row, node.own_changed) = (row, true);
                     if self.bug == Some(Bug::NoRevival) {

@@ -34,7 +34,7 @@ pub(super) struct ModelStore {
     instances: BTreeMap<Key, Stored>,
     leases: BTreeMap<EntryId, Lease>,
     changes: BTreeMap<Revision, (Time, Change)>,
-    beats: BTreeMap<(Writer, i64), (Time, Vec<EntryId>)>,
+    beats: BTreeMap<(Writer, i64), (Time, Vec<EntryId>, Duration)>,
     writers: BTreeMap<Writer, i64>,
     ended_sessions: BTreeMap<Key, BTreeMap<Session, Time>>,
     /// Every change there ever was: its instance and session.
@@ -42,6 +42,8 @@ pub(super) struct ModelStore {
     holders: BTreeMap<Key, Vec<Holder>>,
     /// When a lease of this key was last written.
     pub(super) last_beat: BTreeMap<Key, Time>,
+    /// When a change last renewed each key.
+    pub(super) last_change: BTreeMap<Key, Time>,
     /// What the store's clock is ahead by, for the ages that it gives at a load.
     pub(super) clock_ahead: Duration,
     /// A mistake: nobody is told of sessions that have ended.
@@ -166,6 +168,7 @@ impl ModelStore {
             let lease = self.leases.entry(id).or_insert(Lease { beat: 0, at: now });
             (lease.beat, lease.at) = (lease.beat + 1, now);
             self.last_beat.insert(key.clone(), now);
+            self.last_change.insert(key.clone(), now);
         }
         if let Some(ended) = &mutation.body.ended_session {
             self.ended_sessions.entry(key).or_default().entry(ended.clone()).or_insert(now);
@@ -189,16 +192,17 @@ impl ModelStore {
         writer: Writer,
         seq: i64,
         ids: &[EntryId],
+        waited: Duration,
         now: Time,
     ) -> BeatsWritten {
         if self.beats.contains_key(&(writer, seq)) {
             return BeatsWritten { repeated: true, missing: Vec::new() };
         }
-        self.beats.insert((writer, seq), (now, ids.to_vec()));
+        self.beats.insert((writer, seq), (now, ids.to_vec(), waited));
         let mut missing = Vec::new();
         for id in ids {
             match self.leases.get_mut(id) {
-                Some(lease) => (lease.beat, lease.at) = (lease.beat + 1, now),
+                Some(lease) => (lease.beat, lease.at) = (lease.beat + 1, now.saturating_sub(waited)),
                 None => missing.push(*id),
             }
         }
@@ -216,7 +220,12 @@ impl ModelStore {
             let cursor = cursors.get(&writer).copied().unwrap_or(0);
             if last > cursor {
                 let news = self.beats.range((writer, cursor + 1)..=(writer, last)).take(limit - rows.len());
-                rows.extend(news.map(|(&(writer, seq), (_, ids))| BeatRow { writer, seq, ids: ids.clone() }));
+                rows.extend(news.map(|(&(writer, seq), (_, ids, waited))| BeatRow {
+                    writer,
+                    seq,
+                    ids: ids.clone(),
+                    waited: *waited,
+                }));
             }
         }
         rows
@@ -272,9 +281,9 @@ impl ModelStore {
     pub(super) fn trim(&mut self, before: Time) -> usize {
         let rows = self.changes.len() + self.beats.len();
         let head = self.head;
-        self.changes.retain(|revision, (at, _)| *at >= before || *revision == head);
+        self.changes.retain(|revision, (at, ..)| *at >= before || *revision == head);
         let writers = &self.writers;
-        self.beats.retain(|(writer, seq), (at, _)| *at >= before || writers.get(writer) == Some(seq));
+        self.beats.retain(|(writer, seq), (at, ..)| *at >= before || writers.get(writer) == Some(seq));
         rows - self.changes.len() - self.beats.len()
     }
 }

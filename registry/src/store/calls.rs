@@ -79,18 +79,19 @@ impl Store {
         on!(self, store => store.commit(batch))
     }
 
-    /// Writes one tick's beats: row `seq` of this writer, empty or not. SQLite keeps no log of beats and writes
-    /// nothing for an empty batch.
+    /// Writes one tick's beats: row `seq` of this writer, empty or not. The youngest of them has `waited` for so long.
+    /// SQLite keeps no log of beats and writes nothing for an empty batch.
     pub async fn write_beats(
         &self,
         writer: Writer,
         seq: i64,
         ids: &[EntryId],
+        waited: Duration,
     ) -> Result<BeatsWritten, StoreError> {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
-        on!(self, store => store.write_beats(writer, seq, ids))
+        on!(self, store => store.write_beats(writer, seq, ids, waited))
     }
 
     /// Rows of the beat log after these cursors, and all rows of writers that have none, by writer and number.

@@ -211,6 +211,9 @@ pub struct BeatRow {
     pub seq: i64,
     /// The entries that beat.
     pub ids: Vec<EntryId>,
+    /// For how long the youngest of these beats had waited when the row was sent to the store: no beat of it is younger
+    /// than the row by less. Whole milliseconds.
+    pub waited: Duration,
 }
 
 /// What [`Store::trim`] leaves.

@@ -58,7 +58,8 @@ impl Entry {
         if seeded(Bug::WallClock) {
             return sighting.now >= self.pulse.counted_from(sighting).plus(ttl);
         }
-        self.orphaned.map_or_else(|| self.pulse.ended(sighting), |orphaned| sighting.ended(orphaned, ttl))
+        self.orphaned
+            .map_or_else(|| self.pulse.ended(sighting, ttl), |orphaned| sighting.ended(orphaned, ttl))
     }
 
     /// Whether nobody has heard of it for a TTL, or the store has lost it.

@@ -161,6 +161,48 @@ async fn five_seconds_of_latency() {
     survives(ProxyMode::Delay(Duration::from_secs(5))).await;
 }
 
+/// A beat that a node acknowledged while its store was going away is written when the store is back. The other nodes
+/// must not take it for a new one: its service may have died at any time since.
+#[tokio::test]
+async fn a_beat_that_waited_for_the_store_is_old_on_every_node() {
+    let server = Postgres::shared();
+    let proxy = Proxy::start(server.port());
+    let database = server.fresh_database().await;
+    let through = database.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
+    let nodes = [Registry::on(&through).started().await, Registry::on(&through).started().await];
+    let stale = async |node: &Registry| Some(node.client().instance("a", "one").await?["stale"] == true);
+
+    let begun = Instant::now();
+    loop {
+        proxy.set(ProxyMode::Pass);
+        wait_until(SOON, "both see", async || {
+            nodes[0].client().ready().await && nodes[1].client().ready().await
+        })
+        .await;
+        nodes[0].client().register("a", "one", "s", TTL.as_secs()).await;
+        wait_until(SOON, "known to both", async || nodes[1].client().lists("a", "one").await).await;
+        proxy.set(ProxyMode::Refuse);
+        // A node that was not run for a while is blind at once.
+        if nodes[0].client().beat_once("a", "one", "s").await.unwrap().status == StatusCode::OK {
+            break;
+        }
+        assert!(begun.elapsed() < 4 * SOON, "no beat is acknowledged");
+    }
+    for node in &nodes {
+        wait_until(TTL + SOON, "stale", async || stale(node).await == Some(true)).await;
+    }
+    proxy.set(ProxyMode::Pass);
+    for node in &nodes {
+        wait_until(SOON, "the node sees", async || node.client().ready().await).await;
+    }
+    wait_until(TTL + SOON, "gone for both", async || {
+        let seen = [stale(&nodes[0]).await, stale(&nodes[1]).await];
+        assert!(!seen.contains(&Some(false)), "taken for alive: {seen:?}");
+        seen == [None, None]
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_store_that_is_read_only() {
     let server = Postgres::start();

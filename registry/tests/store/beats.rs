@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use registry::{
     entry::Kind,
     store::{BeatsWritten, Committed},
@@ -11,11 +13,11 @@ pub(crate) async fn a_beat_counts(place: Place) {
     let store = &place.store;
     let ids: Vec<i64> =
         commit(store, &[register("a/1"), register("a/2")]).await.iter().map(|change| change.id).collect();
-    assert_eq!(store.write_beats(7, 1, &[]).await.unwrap(), BeatsWritten::default());
+    assert_eq!(store.write_beats(7, 1, &[], Duration::ZERO).await.unwrap(), BeatsWritten::default());
     // In any order, and twice in a batch is once.
-    let both = store.write_beats(7, 2, &[ids[1], ids[0], ids[1]]).await.unwrap();
+    let both = store.write_beats(7, 2, &[ids[1], ids[0], ids[1]], Duration::ZERO).await.unwrap();
     assert_eq!(both, BeatsWritten::default());
-    store.write_beats(7, 3, &[ids[0]]).await.unwrap();
+    store.write_beats(7, 3, &[ids[0]], Duration::ZERO).await.unwrap();
     assert_eq!((beats(store, ids[0]).await, beats(store, ids[1]).await), (3, 2));
     // It is no change.
     assert_eq!(log(store, 2, 10).await, []);
@@ -25,7 +27,7 @@ pub(crate) async fn a_beat_counts(place: Place) {
 pub(crate) async fn missing_ids_are_named_and_the_others_beat(place: Place) {
     let store = &place.store;
     let id = commit_one(store, register("a/1")).await.id;
-    let written = store.write_beats(7, 1, &[id + 900, id, id + 500]).await.unwrap();
+    let written = store.write_beats(7, 1, &[id + 900, id, id + 500], Duration::ZERO).await.unwrap();
     assert_eq!(written, BeatsWritten { repeated: false, missing: vec![id + 500, id + 900] });
     assert_eq!(beats(store, id).await, 2);
 }
@@ -50,7 +52,7 @@ pub(crate) async fn an_expiry_is_passed_over_when_a_beat_came_between(place: Pla
     let (alive, dead) = (entry(store, "a/1").await, entry(store, "a/2").await);
     let noted = store.note_beats(&[alive.id, dead.id]).await.unwrap();
     assert_eq!(noted, [(alive.id, 1), (dead.id, 1)]);
-    store.write_beats(7, 1, &[alive.id]).await.unwrap();
+    store.write_beats(7, 1, &[alive.id], Duration::ZERO).await.unwrap();
     let Committed::Done(changes) = store.commit(&[expire(&alive, 1), expire(&dead, 1)]).await.unwrap() else {
         panic!("a conflict");
     };

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use registry::{
     entry::{Change, Kind, Stored},
@@ -184,7 +184,7 @@ pub(crate) async fn a_batch_is_answered_in_its_order(place: Place) {
         .map(|change| change.id)
         .collect();
     let beaten = entry(store, "a/1").await;
-    store.write_beats(1, 1, &[beaten.id]).await.unwrap();
+    store.write_beats(1, 1, &[beaten.id], Duration::ZERO).await.unwrap();
     let batch = [
         mutation(Kind::Replace, record("c/1"), Some(3)),
         register("z/1"),
@@ -334,7 +334,7 @@ pub(crate) async fn an_entry_is_revived_with_a_new_id(place: Place) {
     let store = &place.store;
     let first = commit_one(store, register("a/1")).await;
     let gone = commit_one(store, expire(&entry(store, "a/1").await, 1)).await;
-    assert_eq!(store.write_beats(1, 1, &[first.id]).await.unwrap().missing, [first.id]);
+    assert_eq!(store.write_beats(1, 1, &[first.id], Duration::ZERO).await.unwrap().missing, [first.id]);
     assert_eq!(store.expired(&[first.id]).await.unwrap(), [gone]);
     let revived = commit_one(store, mutation(Kind::Revive, record("a/1"), None)).await;
     assert_ne!(revived.id, first.id);

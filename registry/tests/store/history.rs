@@ -1,6 +1,6 @@
 //! The shared store after it went back in time.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use registry::store::{BeatRow, LogRow, Store};
 use testkit::Postgres;
@@ -193,12 +193,15 @@ async fn a_writer_that_went_back_is_told() {
     let url = Postgres::shared().fresh_database().await;
     let store = migrated(&url).await;
     for seq in 1..=5 {
-        store.write_beats(9, seq, &[]).await.unwrap();
+        store.write_beats(9, seq, &[], Duration::ZERO).await.unwrap();
     }
     let cursors = BTreeMap::from([(9, 5)]);
     assert_eq!(store.beats_after(&cursors).await.unwrap(), []);
     execute(&url, "BEGIN; DELETE FROM beats WHERE seq > 3; UPDATE writers SET seq = 3; COMMIT").await;
-    assert_eq!(store.beats_after(&cursors).await.unwrap(), [BeatRow { writer: 9, seq: 3, ids: vec![] }]);
+    assert_eq!(
+        store.beats_after(&cursors).await.unwrap(),
+        [BeatRow { writer: 9, seq: 3, ids: vec![], waited: Duration::ZERO }]
+    );
     // A writer that is trimmed away is no news.
     execute(&url, "DELETE FROM beats").await;
     assert_eq!(store.beats_after(&BTreeMap::from([(9, 2)])).await.unwrap(), []);

@@ -26,9 +26,9 @@ pub(crate) async fn what_is_loaded_is_what_was_written(place: Place) {
         .collect();
     let changes = commit(store, &batch).await;
     commit_one(store, mutation(Kind::Deregister, record("s0/0"), Some(1))).await;
-    store.write_beats(5, 1, &[changes[1].id]).await.unwrap();
-    store.write_beats(5, 2, &[]).await.unwrap();
-    store.write_beats(-9, 1, &[]).await.unwrap();
+    store.write_beats(5, 1, &[changes[1].id], Duration::ZERO).await.unwrap();
+    store.write_beats(5, 2, &[], Duration::ZERO).await.unwrap();
+    store.write_beats(-9, 1, &[], Duration::ZERO).await.unwrap();
 
     let place = place.reopened().await;
     let loaded = place.store.load().await.unwrap();
@@ -46,7 +46,8 @@ pub(crate) async fn what_is_loaded_is_what_was_written(place: Place) {
 
 pub(crate) async fn the_time_since_the_last_beat_is_told(place: Place) {
     let store = &place.store;
-    let changes = commit(store, &[register("a/1"), register("a/2"), register("a/3")]).await;
+    let names = ["a/1", "a/2", "a/3", "a/4"];
+    let changes = commit(store, &names.map(register)).await;
     execute(
         &place,
         "UPDATE leases SET beat_at = now() - interval '1 hour' WHERE id < 3",
@@ -60,7 +61,9 @@ pub(crate) async fn the_time_since_the_last_beat_is_told(place: Place) {
     )
     .await;
     let place = reopened_if_sqlite(place).await;
-    place.store.write_beats(1, 1, &[changes[1].id]).await.unwrap();
+    place.store.write_beats(1, 1, &[changes[1].id], Duration::ZERO).await.unwrap();
+    let waited = Duration::from_hours(2);
+    place.store.write_beats(1, 2, &[changes[3].id], waited).await.unwrap();
     let loaded = place.store.load().await.unwrap();
     let since =
         |name| loaded.entries.iter().find(|entry| entry.stored.record.key() == key(name)).unwrap().since_beat;
@@ -68,6 +71,8 @@ pub(crate) async fn the_time_since_the_last_beat_is_told(place: Place) {
     assert!(since("a/2") < Duration::from_mins(1), "{:?}", since("a/2"));
     // A clock that was set back.
     assert_eq!(since("a/3"), Duration::ZERO);
+    // A beat that waited for the store.
+    assert!((waited..waited + Duration::from_mins(1)).contains(&since("a/4")), "{:?}", since("a/4"));
 }
 
 pub(crate) async fn a_renewal_is_told_from_a_registration(place: Place) {
@@ -75,7 +80,7 @@ pub(crate) async fn a_renewal_is_told_from_a_registration(place: Place) {
     let changes =
         commit(store, &[register("a/never"), register("a/beat"), register("a/again"), register("a/drained")])
             .await;
-    store.write_beats(1, 1, &[changes[1].id]).await.unwrap();
+    store.write_beats(1, 1, &[changes[1].id], Duration::ZERO).await.unwrap();
     commit_one(store, mutation(Kind::Replace, record("a/again"), Some(3))).await;
     commit_one(store, mutation(Kind::Drain, record("a/drained"), Some(4))).await;
     let loaded = store.load().await.unwrap();

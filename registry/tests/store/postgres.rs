@@ -39,7 +39,7 @@ pub(crate) async fn waiting_for_locks(url: &str, sessions: i64) {
 }
 
 fn row(writer: i64, seq: i64, ids: &[i64]) -> BeatRow {
-    BeatRow { writer, seq, ids: ids.to_vec() }
+    BeatRow { writer, seq, ids: ids.to_vec(), waited: Duration::ZERO }
 }
 
 #[tokio::test]
@@ -47,24 +47,26 @@ async fn a_repeated_row_is_noticed_and_changes_nothing() {
     let Place { store, .. } = Place::postgres().await;
     let ids: Vec<i64> =
         commit(&store, &[register("a/1"), register("a/2")]).await.iter().map(|change| change.id).collect();
-    store.write_beats(7, 1, &[ids[0]]).await.unwrap();
-    let repeated = store.write_beats(7, 1, &[ids[1], 999]).await.unwrap();
+    store.write_beats(7, 1, &[ids[0]], Duration::ZERO).await.unwrap();
+    let repeated = store.write_beats(7, 1, &[ids[1], 999], Duration::ZERO).await.unwrap();
     assert_eq!(repeated, BeatsWritten { repeated: true, missing: vec![] });
     assert_eq!((beats(&store, ids[0]).await, beats(&store, ids[1]).await), (2, 1));
     assert_eq!(store.beats_after(&BTreeMap::new()).await.unwrap(), [row(7, 1, &[ids[0]])]);
     // The number is the writer's own.
-    assert!(!store.write_beats(8, 1, &[]).await.unwrap().repeated);
+    assert!(!store.write_beats(8, 1, &[], Duration::ZERO).await.unwrap().repeated);
 }
 
 #[tokio::test]
 async fn the_beat_log_is_read_after_cursors() {
     let Place { store, .. } = Place::postgres().await;
     assert_eq!(store.beats_after(&BTreeMap::new()).await.unwrap(), []);
-    store.write_beats(9, 1, &[]).await.unwrap();
-    store.write_beats(-4, 1, &[3, 1, 2]).await.unwrap();
-    store.write_beats(9, 2, &[5]).await.unwrap();
-    store.write_beats(-4, 2, &[]).await.unwrap();
-    let all = [row(-4, 1, &[1, 2, 3]), row(-4, 2, &[]), row(9, 1, &[]), row(9, 2, &[5])];
+    store.write_beats(9, 1, &[], Duration::ZERO).await.unwrap();
+    store.write_beats(-4, 1, &[3, 1, 2], Duration::ZERO).await.unwrap();
+    let waited = Duration::from_millis(300_007);
+    store.write_beats(9, 2, &[5], waited).await.unwrap();
+    store.write_beats(-4, 2, &[], Duration::ZERO).await.unwrap();
+    let all =
+        [row(-4, 1, &[1, 2, 3]), row(-4, 2, &[]), row(9, 1, &[]), BeatRow { waited, ..row(9, 2, &[5]) }];
     assert_eq!(store.beats_after(&BTreeMap::new()).await.unwrap(), all);
     // An unknown writer from its oldest row, one without news not at all.
     assert_eq!(
@@ -79,7 +81,7 @@ async fn a_long_beat_log_comes_page_by_page() {
     let Place { store, .. } = Place::postgres().await;
     for writer in [1, 2] {
         for seq in 1..=200 {
-            store.write_beats(writer, seq, &[]).await.unwrap();
+            store.write_beats(writer, seq, &[], Duration::ZERO).await.unwrap();
         }
     }
     let mut cursors = BTreeMap::new();
@@ -103,7 +105,7 @@ async fn beats_are_trimmed_by_number_and_their_cursor_is_kept() {
     let Place { store, url, .. } = Place::postgres().await;
     for writer in [1, 2, 3] {
         for seq in 1..=10 {
-            store.write_beats(writer, seq, &[]).await.unwrap();
+            store.write_beats(writer, seq, &[], Duration::ZERO).await.unwrap();
         }
     }
     let keep = Keep { beats: 3, ..Keep::default() };
@@ -125,11 +127,11 @@ async fn commits_and_beats_are_notified() {
     let mut listener = PgListener::connect(&url).await.unwrap();
     listener.listen_all(["registry_changes", "registry_beats"]).await.unwrap();
     commit(&store, &[register("a/1"), register("a/2")]).await;
-    store.write_beats(-5, 3, &[]).await.unwrap();
+    store.write_beats(-5, 3, &[], Duration::ZERO).await.unwrap();
     let stored = entry(&store, "a/1").await;
     // Neither is news: an expiry passed over, a row that was there.
     assert_eq!(store.commit(&[expire(&stored, 77)]).await.unwrap(), Committed::Done(vec![None]));
-    assert!(store.write_beats(-5, 3, &[]).await.unwrap().repeated);
+    assert!(store.write_beats(-5, 3, &[], Duration::ZERO).await.unwrap().repeated);
     commit_one(&store, expire(&stored, 1)).await;
     let mut heard = Vec::new();
     for _ in 0..3 {
@@ -160,7 +162,7 @@ async fn an_expiry_sees_a_batch_of_beats_that_was_not_committed_when_it_began() 
     let (alive, dead) = (entry(&store, "a/1").await, entry(&store, "a/2").await);
     let mut node = connect(&url).await;
     sqlx::raw_sql("BEGIN").execute(&mut node).await.unwrap();
-    sqlx::query("SELECT write_beats(1, 1, $1)").bind(vec![alive.id]).execute(&mut node).await.unwrap();
+    sqlx::query("SELECT write_beats(1, 1, $1, 0)").bind(vec![alive.id]).execute(&mut node).await.unwrap();
     let expiry = {
         let (store, batch) = (Arc::clone(&store), [expire(&alive, 1), expire(&dead, 1)]);
         tokio::spawn(async move { store.commit(&batch).await })
@@ -188,7 +190,7 @@ async fn a_beat_learns_of_an_expiry_that_was_not_committed_when_it_began() {
         .unwrap();
     let beat = {
         let (store, ids) = (Arc::clone(&store), [dead.id, alive.id]);
-        tokio::spawn(async move { store.write_beats(1, 1, &ids).await })
+        tokio::spawn(async move { store.write_beats(1, 1, &ids, Duration::ZERO).await })
     };
     waiting_for_locks(&url, 1).await;
     sqlx::raw_sql("COMMIT").execute(&mut node).await.unwrap();
@@ -254,7 +256,7 @@ async fn beats_are_hot_updates() {
         ids.extend(commit(&store, &batch).await.iter().map(|change| change.id));
     }
     for seq in 1..=20 {
-        assert_eq!(store.write_beats(1, seq, &ids).await.unwrap(), BeatsWritten::default());
+        assert_eq!(store.write_beats(1, seq, &ids, Duration::ZERO).await.unwrap(), BeatsWritten::default());
     }
     // A session tells its counts at its end at the latest.
     store.close(SOON).await;
@@ -286,7 +288,7 @@ async fn beats_and_changes_never_dead_lock() {
             for seq in 1..=60 {
                 let mut ids = ids.to_vec();
                 ids.rotate_left(usize::try_from(seq).unwrap() * 7 % ENTRIES);
-                store.write_beats(writer, seq, &ids).await.unwrap();
+                store.write_beats(writer, seq, &ids, Duration::ZERO).await.unwrap();
             }
         }));
     }

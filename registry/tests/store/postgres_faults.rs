@@ -42,7 +42,7 @@ async fn a_locked_table_costs_a_call_and_no_connection() {
                 match n % 3 {
                     0 => fails_in_time(store.read(&[key("a/1")])).await,
                     1 => fails_in_time(store.commit(&[register("a/2")])).await,
-                    _ => fails_in_time(store.write_beats(1, n, &[1])).await,
+                    _ => fails_in_time(store.write_beats(1, n, &[1], Duration::ZERO)).await,
                 }
             })
         })
@@ -153,7 +153,7 @@ async fn a_read_only_store_refuses_changes_and_answers_reads() {
     let store = Store::open(&url).await.unwrap();
     let text = fails_in_time(store.commit(&[register("a/2")])).await;
     assert!(text.contains("25006"), "{text}");
-    fails_in_time(store.write_beats(1, 1, &[])).await;
+    fails_in_time(store.write_beats(1, 1, &[], Duration::ZERO)).await;
     assert_eq!(entry(&store, "a/1").await.revision, 1);
 }
 

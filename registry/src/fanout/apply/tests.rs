@@ -176,7 +176,7 @@ fn beats_of_other_writers_count_and_gaps_are_told() {
     node.applier.committed(&[change(1, 1, Kind::Register, "a")], clock::now());
     let key = record("a", "http://h:1").key();
     let before = node.leases.lease(&key).unwrap().1;
-    let row = |writer, seq| BeatRow { writer, seq, ids: vec![1, 77] };
+    let row = |writer, seq| BeatRow { writer, seq, ids: vec![1, 77], waited: Duration::ZERO };
     node.applier.beat_rows(&[row(OTHER, 40), row(OTHER, 41)], OWN, clock::now()).unwrap();
     assert!(node.leases.lease(&key).unwrap().1 > before);
     assert!(!node.leases.has_unwritten_beat(1));
@@ -202,13 +202,26 @@ fn beats_that_are_read_late_count_from_when_they_were_written_at_the_latest() {
         120 => vec![2],
         _ => vec![],
     };
-    let rows: Vec<BeatRow> = (1..=120).map(|seq| BeatRow { writer: OTHER, seq, ids: ids(seq) }).collect();
+    let rows: Vec<BeatRow> =
+        (1..=120).map(|seq| BeatRow { writer: OTHER, seq, ids: ids(seq), waited: Duration::ZERO }).collect();
     let read = start.plus(Duration::from_secs(120));
     node.applier.beat_rows(&rows, OWN, read).unwrap();
     let seen = |name: &str| node.leases.lease(&record(name, "http://h:1").key()).unwrap().1;
     assert_eq!(seen("late"), read);
     // 119 rows later, of which those of the last three ticks may be new.
     assert_eq!(seen("early"), read.minus(Duration::from_secs(116)));
+}
+
+#[test]
+fn beats_that_waited_for_the_store_are_as_old_as_they_are() {
+    let node = node();
+    let start = clock::now();
+    node.applier.committed(&[change(1, 1, Kind::Register, "a")], start);
+    let read = start.plus(Duration::from_secs(300));
+    let row = BeatRow { writer: OTHER, seq: 1, ids: vec![1], waited: Duration::from_secs(298) };
+    node.applier.beat_rows(&[row], OWN, read).unwrap();
+    let seen = node.leases.lease(&record("a", "http://h:1").key()).unwrap().1;
+    assert_eq!(seen, start.plus(Duration::from_secs(2)));
 }
 
 fn loaded(head: Revision, entries: Vec<(Revision, i64, &str)>) -> Loaded {
@@ -312,7 +325,7 @@ fn an_older_revision_is_the_truth_after_the_store_went_back() {
 #[test]
 fn a_writer_whose_beats_went_back_is_a_loss() {
     let node = node();
-    let row = |seq| BeatRow { writer: OTHER, seq, ids: vec![] };
+    let row = |seq| BeatRow { writer: OTHER, seq, ids: vec![], waited: Duration::ZERO };
     node.applier.beat_rows(&[row(4), row(5)], OWN, clock::now()).unwrap();
     assert_eq!(node.applier.beat_rows(&[row(5)], OWN, clock::now()), Ok(()));
     let lost = node.applier.beat_rows(&[row(3)], OWN, clock::now());
@@ -326,7 +339,7 @@ fn holding() -> (Node, Moment) {
         ["a", "b", "c"].into_iter().zip(1..).map(|(name, id)| change(id, id, Kind::Register, name)).collect();
     node.read(&rows).unwrap();
     let begun = clock::now();
-    let beats = BeatRow { writer: OTHER, seq: 1, ids: vec![1, 2, 3] };
+    let beats = BeatRow { writer: OTHER, seq: 1, ids: vec![1, 2, 3], waited: Duration::ZERO };
     node.applier.beat_rows(&[beats], OWN, begun).unwrap();
     (node, begun)
 }

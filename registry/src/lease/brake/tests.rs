@@ -493,7 +493,7 @@ fn check(core: &Core, sighting: &Sighting) {
                     core.brake.ripe.contains(&(shuffled(lease.id), lease.id)),
                 ];
                 assert_eq!(places.into_iter().filter(|place| *place).count(), 1, "{lease:?}");
-                assert!(!lease.pulse.ended(sighting), "{lease:?}");
+                assert!(!lease.ended(sighting), "{lease:?}");
                 (1, 1, 1)
             }
         };
@@ -507,7 +507,7 @@ fn check(core: &Core, sighting: &Sighting) {
             Some(_) => {}
             None => assert!(elsewhere, "nobody will look at {lease:?}"),
         }
-        if !sighting.blind && !lease.pulse.ended(sighting) && !elsewhere {
+        if !sighting.blind && !lease.ended(sighting) && !elsewhere {
             let over = lease.pulse.counted_from(sighting).plus(lease.ttl.duration());
             // One that beat while it was ending is looked at when its removal would have been due.
             assert!(over.plus(TICK * 5) > sighting.sight, "it should have ended: {lease:?}");

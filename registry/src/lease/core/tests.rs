@@ -61,8 +61,8 @@ fn a_beat_of_a_known_instance_is_acknowledged_and_handed_out_once() {
     }
     assert_eq!(core.lease(&key).unwrap().1, at(2.0));
     assert!(core.has_unwritten_beat(1));
-    assert_eq!(core.take_beats(), vec![1]);
-    assert_eq!(core.take_beats(), Vec::<EntryId>::new());
+    assert_eq!(core.take_beats().ids, vec![1]);
+    assert_eq!(core.take_beats().ids, Vec::<EntryId>::new());
     assert!(core.has_unwritten_beat(1), "handed out is not yet written");
     core.beats_written(&[1]);
     assert!(!core.has_unwritten_beat(1));
@@ -72,11 +72,11 @@ fn a_beat_of_a_known_instance_is_acknowledged_and_handed_out_once() {
 fn a_beat_while_an_earlier_one_is_on_its_way_is_unwritten_too() {
     let (mut core, key, _) = one();
     core.heartbeat(at(1.0), &key, None, None);
-    assert_eq!(core.take_beats(), vec![1]);
+    assert_eq!(core.take_beats().ids, vec![1]);
     core.heartbeat(at(2.0), &key, None, None);
     core.beats_written(&[1]);
     assert!(core.has_unwritten_beat(1));
-    assert_eq!(core.take_beats(), vec![1]);
+    assert_eq!(core.take_beats().ids, vec![1]);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn another_status_is_a_change_and_no_acknowledgement() {
     let heard = core.heartbeat(at(5.0), &key, None, Some(Status::Critical));
     assert_eq!(heard, Heard::StatusChange(Ttl::default()));
     assert_eq!(core.lease(&key).unwrap().1, at(0.0), "it counts with its commit, not before");
-    assert_eq!(core.take_beats(), Vec::<EntryId>::new());
+    assert_eq!(core.take_beats().ids, Vec::<EntryId>::new());
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn an_entry_that_took_the_place_of_another_has_a_lease_of_its_own() {
     let (mut core, key, sight) = one();
     core.heartbeat(at(1.0), &key, None, None);
     core.put(2, &record("a", Some("s1")), None, at(50.0), true);
-    assert_eq!(core.take_beats(), Vec::<EntryId>::new(), "the old number has no row any more");
+    assert_eq!(core.take_beats().ids, Vec::<EntryId>::new(), "the old number has no row any more");
     core.remove(1);
     assert_eq!(core.lease(&key).unwrap().0, 2, "removing the old entry leaves the new one alone");
     assert_eq!(core.newly_ended(&until(&sight, 0.0, 139.0)), Vec::<EntryId>::new());
@@ -261,7 +261,7 @@ fn beats_heard_elsewhere_count_but_are_not_written_again() {
     let (mut core, key, _) = one();
     core.heard_elsewhere(&[1, 99], at(10.0));
     assert_eq!(core.lease(&key).unwrap().1, at(10.0));
-    assert_eq!(core.take_beats(), Vec::<EntryId>::new());
+    assert_eq!(core.take_beats().ids, Vec::<EntryId>::new());
 }
 
 #[test]

@@ -160,9 +160,11 @@ impl Postgres {
         writer: Writer,
         seq: i64,
         ids: Vec<EntryId>,
+        waited: Duration,
     ) -> Result<BeatsWritten, StoreError> {
-        let query = sqlx::query("SELECT repeated, missing FROM write_beats($1, $2, $3)");
-        let rows = self.call(Pass::Probe, query.bind(writer).bind(seq).bind(ids)).await?;
+        let waited = i32::try_from(waited.as_millis()).unwrap_or(i32::MAX);
+        let query = sqlx::query("SELECT repeated, missing FROM write_beats($1, $2, $3, $4)");
+        let rows = self.call(Pass::Probe, query.bind(writer).bind(seq).bind(ids).bind(waited)).await?;
         let row = rows.first().ok_or_else(|| error::undecodable(&sqlx::Error::RowNotFound))?;
         let (repeated, missing) = decode(FromRow::from_row(row))?;
         Ok(BeatsWritten { repeated, missing })
@@ -174,9 +176,10 @@ impl Postgres {
     ) -> Result<Vec<BeatRow>, StoreError> {
         // Writer by writer through the key of beats; those without news cost one comparison.
         let query = sqlx::query(
-            "SELECT w.writer, coalesce(b.seq, w.seq) AS seq, coalesce(b.ids, '{}') AS ids FROM writers w \
+            "SELECT w.writer, coalesce(b.seq, w.seq) AS seq, coalesce(b.ids, '{}') AS ids, \
+                coalesce(b.waited, 0) AS waited FROM writers w \
              LEFT JOIN unnest($1::bigint[], $2::bigint[]) c(writer, seq) ON c.writer = w.writer \
-             LEFT JOIN LATERAL (SELECT b.seq, b.ids FROM beats b \
+             LEFT JOIN LATERAL (SELECT b.seq, b.ids, b.waited FROM beats b \
                 WHERE b.writer = w.writer AND b.seq > coalesce(c.seq, 0) ORDER BY b.seq LIMIT $3) b ON true \
              WHERE w.seq < c.seq OR (w.seq > coalesce(c.seq, 0) AND b.seq IS NOT NULL) \
              ORDER BY w.writer, seq LIMIT $3",
@@ -184,8 +187,9 @@ impl Postgres {
         let (writers, seqs): (Vec<Writer>, Vec<i64>) = cursors.iter().unzip();
         let rows = self.rows(query.bind(writers).bind(seqs).bind(limit(Store::BEATS_PAGE))).await?;
         let beat = |row: &PgRow| {
-            let (writer, seq, ids) = FromRow::from_row(row)?;
-            Ok(BeatRow { writer, seq, ids })
+            let (writer, seq, ids, waited): (_, _, _, i32) = FromRow::from_row(row)?;
+            let waited = Duration::from_millis(waited.try_into().unwrap_or(0));
+            Ok(BeatRow { writer, seq, ids, waited })
         };
         decode(rows.iter().map(beat).collect())
     }

@@ -1,5 +1,7 @@
 //! What writes.
 
+use std::time::Duration;
+
 use sqlx::SqliteConnection;
 
 use super::{Keep, StoreError, Written, error};
@@ -202,10 +204,11 @@ pub(super) async fn beats(
     connection: &mut SqliteConnection,
     ids: String,
     count: usize,
+    waited: Duration,
 ) -> Result<BeatsWritten, StoreError> {
     let work = async {
         begin(connection).await?;
-        let outcome = write_beats(connection, &ids, count).await;
+        let outcome = write_beats(connection, &ids, count, waited).await;
         end(connection, outcome).await
     };
     work.await.map_err(|error| error::store(&error))
@@ -215,12 +218,14 @@ async fn write_beats(
     connection: &mut SqliteConnection,
     ids: &str,
     count: usize,
+    waited: Duration,
 ) -> Result<BeatsWritten, sqlx::Error> {
     let updated = sqlx::query(
-        "UPDATE leases SET beat = beat + 1, beat_at = unixepoch('subsec') \
+        "UPDATE leases SET beat = beat + 1, beat_at = unixepoch('subsec') - ?2 \
          WHERE id IN (SELECT value FROM json_each(?1))",
     )
     .bind(ids)
+    .bind(waited.as_secs_f64())
     .execute(&mut *connection)
     .await?;
     let missing = if usize::try_from(updated.rows_affected()).is_ok_and(|updated| updated == count) {

@@ -135,12 +135,13 @@ impl Sqlite {
         _writer: Writer,
         _seq: i64,
         ids: Vec<EntryId>,
+        waited: Duration,
     ) -> Result<BeatsWritten, StoreError> {
         if ids.is_empty() {
             return Ok(BeatsWritten::default());
         }
         self.within(CALL_DEADLINE, async move |mut held: Held| {
-            commit::beats(held.connection()?, list(&ids)?, ids.len()).await
+            commit::beats(held.connection()?, list(&ids)?, ids.len(), waited).await
         })
         .await
     }
