@@ -3,12 +3,18 @@
 //! A leaf. Only a test build (feature `seeded-bugs`, binary `registry-seeded`) can make one, and only the one that
 //! `REGISTRY_SEEDED_BUG` names; everywhere else [`seeded`] is `false` for the compiler already.
 
+use std::time::Duration;
+
+use crate::clock::{self, Moment};
+
 /// A mistake that a node can be told to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A blind node lets leases end, and gives none a full TTL when it sees again.
     FreezeOff,
-    /// A lease ends when its TTL has passed by the clock, whether or not the node could hear of beats.
+    /// A lease ends when its TTL has passed, whether or not the node could hear of beats.
+    NowForSight,
+    /// A lease ends by the wall clock, which people set.
     WallClock,
     /// Beats that other nodes acknowledged do not count.
     BeatsNotFannedOut,
@@ -26,8 +32,9 @@ pub enum Bug {
 
 impl Bug {
     /// Every mistake, with its name.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("freeze-off", Self::FreezeOff),
+        ("now-for-sight", Self::NowForSight),
         ("wall-clock", Self::WallClock),
         ("beats-not-fanned-out", Self::BeatsNotFannedOut),
         ("404-for-503", Self::NotFoundForUnavailable),
@@ -60,4 +67,14 @@ pub fn seeded(bug: Bug) -> bool {
         Some(bug)
     });
     *chosen == Some(bug)
+}
+
+/// What a program would take for `now` that goes by the wall clock: `now`, moved by as much as that clock was set since
+/// it was first asked for.
+pub fn wall_clock(now: Moment) -> Moment {
+    static AT_FIRST: std::sync::OnceLock<f64> = std::sync::OnceLock::new();
+    let offset = clock::unix_now(now) - now.since(Moment::from_start(Duration::ZERO)).as_secs_f64();
+    let moved = offset - AT_FIRST.get_or_init(|| offset);
+    let by = Duration::from_secs_f64(moved.abs());
+    if moved < 0.0 { now.minus(by) } else { now.plus(by) }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: the Postgres and nginx programs of this machine; programs that were built.
 //! Owns: private servers and other processes that end with the test process, however it ends; several nodes behind
-//! nginx; a TCP proxy that cuts a node off; free ports; waiting with a deadline.
+//! nginx; a TCP proxy that cuts a node off; wall clocks that can be set; free ports; waiting with a deadline.
 //! Out: database URLs, ports, sessions with a database.
 
 mod cluster;
@@ -18,6 +18,7 @@ mod proxy;
 mod request;
 mod sql;
 mod wait;
+mod wall_clock;
 
 pub use cluster::{Cluster, ClusterOptions};
 pub use dir::memory_dir;
@@ -30,3 +31,4 @@ pub use proxy::{Proxy, ProxyMode};
 pub use rustix::process::Signal;
 pub use sql::Sql;
 pub use wait::wait_until;
+pub use wall_clock::WallClock;

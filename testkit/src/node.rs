@@ -71,9 +71,9 @@ impl Node {
     ///
     /// # Panics
     /// As [`Node::start`].
-    pub fn start_with(&self, settings: &[(&str, &str)]) {
+    pub fn start_with(&self, settings: &[(&str, String)]) {
         let mut command = Command::new(&self.program);
-        command.envs(&self.settings).envs(settings.iter().copied()).current_dir(self.dir.path());
+        command.envs(&self.settings).envs(settings.iter().cloned()).current_dir(self.dir.path());
         let mut process = self.slot();
         *process = None;
         *process = Some(Arc::new(Process::start("registry", self.dir.path(), &mut command)));

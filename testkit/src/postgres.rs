@@ -68,7 +68,7 @@ impl Postgres {
     ///
     /// # Panics
     /// As [`Postgres::start`].
-    pub fn start_under(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
+    pub fn start_under(settings: &[(&str, &str)], environment: &[(&str, String)]) -> Self {
         Self::start_on(settings, environment, |data| programs().new_data(data))
     }
 
@@ -96,7 +96,7 @@ impl Postgres {
         }
     }
 
-    fn start_on(settings: &[(&str, &str)], environment: &[(&str, &str)], prepare: impl Fn(&Path)) -> Self {
+    fn start_on(settings: &[(&str, &str)], environment: &[(&str, String)], prepare: impl Fn(&Path)) -> Self {
         let owned = |pairs: &[(&str, &str)]| -> Vec<_> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
@@ -110,7 +110,10 @@ impl Postgres {
             dir: dir.keep(),
             port: 0,
             settings: owned(settings),
-            environment: owned(environment),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
             server: Mutex::new(None),
             _keeper: keeper,
         };

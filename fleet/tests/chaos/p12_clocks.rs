@@ -1,44 +1,37 @@
 //! P12: the clock of a node, and that of Postgres, jumps by an hour in both directions. Nobody notices.
 
-use std::{path::PathBuf, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use testkit::{Postgres, Sql};
+use testkit::{Sql, WallClock};
 use tokio::time::sleep;
 
 use crate::support::{Plan, Stage, is_error, scenario, through_nginx};
 
-/// libfaketime of Debian and Fedora. It fakes the wall clock of programs that load it, and leaves the others alone.
-const LIBRARIES: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib64/faketime/libfaketimeMT.so.1",
-];
-
 /// How long after its TTL a dead instance is looked for: it is hidden 1.5 s after, as far as nodes see.
 const GONE: Duration = Duration::from_secs(3);
 
-/// The jumps, as libfaketime reads them, and in seconds.
-const JUMPS: [(&str, i64); 2] = [("+3600", 3600), ("-3600", -3600)];
+/// The jumps, in seconds.
+const JUMPS: [i64; 2] = [3600, -3600];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p12_clocks_that_jump_by_an_hour_end_no_lease_and_keep_none() {
-    let plan = Plan::new("P12", Duration::from_secs(1200)).postgres(postgres);
+    let clock_of_postgres = Arc::new(WallClock::new());
+    let plan = Plan::new("P12", Duration::from_secs(1200)).clock_of_postgres(Arc::clone(&clock_of_postgres));
     scenario(plan, async |mut stage| {
-        let clock = Clock::new("node");
+        clock_of_postgres.set(0);
+        let clock = WallClock::new();
         let history = stage.fleet.history();
         // It begins anew with a clock that can be moved.
         let fault = history.fault(fleet::FaultKind::Node(0));
         stage.node(0).kill_9().await;
         history.held(fault);
         history.lifting(fault);
-        let settings = clock.environment();
-        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        stage.node(0).start_with(&settings);
+        stage.node(0).start_with(&clock.environment());
         stage.node(0).ready().await;
         history.over(fault);
         let (mut off, mut kept) = (Vec::new(), Vec::new());
-        for (which, clock) in [("node", &clock), ("Postgres", &Clock::new("postgres"))] {
-            for (jump, seconds) in JUMPS {
+        for (which, clock) in [("node", &clock), ("Postgres", &clock_of_postgres)] {
+            for jump in JUMPS {
                 // A few die before each jump: their leases must end in time, whatever the clocks say.
                 let few = stage.fleet.pick(3);
                 stage.fleet.kill(&few);
@@ -52,7 +45,7 @@ async fn p12_clocks_that_jump_by_an_hour_end_no_lease_and_keep_none() {
                     );
                 }
                 let found = if which == "node" { of_node(&stage).await } else { of_postgres(&stage).await };
-                off.push((which, seconds, found));
+                off.push((which, jump, found));
                 stage.fleet.restart(&few, Duration::from_secs(1));
                 stage.whole().await;
             }
@@ -90,41 +83,4 @@ fn now() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "the clock that a node's is compared with")]
     let now = std::time::SystemTime::now();
     i64::try_from(now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap()
-}
-
-fn postgres() -> Postgres {
-    let environment = Clock::new("postgres").environment();
-    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    Postgres::start_under(&[], &environment)
-}
-
-/// A wall clock of this scenario: the file that says how much it is off.
-struct Clock {
-    file: PathBuf,
-}
-
-impl Clock {
-    fn new(whose: &str) -> Self {
-        let file = std::env::temp_dir().join(format!("chaos-clock-{whose}-{}", std::process::id()));
-        let clock = Self { file };
-        clock.set("+0");
-        clock
-    }
-
-    fn set(&self, off: &str) {
-        std::fs::write(&self.file, format!("{off}\n")).unwrap();
-    }
-
-    fn environment(&self) -> Vec<(&'static str, String)> {
-        let library = LIBRARIES.into_iter().find(|path| std::path::Path::new(path).exists());
-        vec![
-            ("LD_PRELOAD", library.expect("libfaketime: scripts/test-setup installs it").to_owned()),
-            ("FAKETIME_TIMESTAMP_FILE", self.file.display().to_string()),
-            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("NO_FAKE_STAT", "1".to_owned()),
-            ("FAKETIME_DISABLE_SHM", "1".to_owned()),
-        ]
-    }
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use fleet::{Catalog, Config, FaultKind, Fleet, History, Target, judge};
 use registry_wire::Ttl;
 use tempfile::TempDir;
-use testkit::{Postgres, Process, Signal, free_port, wait_until};
+use testkit::{Postgres, Process, Signal, WallClock, free_port, wait_until};
 
 /// Twelve in a lease.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -32,6 +32,7 @@ pub(crate) struct Cluster {
     pub(crate) postgres: Postgres,
     http: reqwest::Client,
     bug: Option<&'static str>,
+    environment: Vec<(&'static str, String)>,
 }
 
 struct Node {
@@ -44,10 +45,23 @@ struct Node {
 impl Cluster {
     /// Starts nodes, which make a mistake if one is named, and waits until they are ready.
     pub(crate) async fn start(count: usize, bug: Option<&'static str>) -> Self {
+        Self::start_under(count, bug, Vec::new()).await
+    }
+
+    /// The same by a wall clock that can be set.
+    pub(crate) async fn start_by(clock: &WallClock, count: usize, bug: Option<&'static str>) -> Self {
+        Self::start_under(count, bug, clock.environment()).await
+    }
+
+    async fn start_under(
+        count: usize,
+        bug: Option<&'static str>,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
         let postgres = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
         let node = || Node { process: None, port: free_port(), dir: tempfile::tempdir().unwrap() };
         let nodes = (0..count).map(|_| node()).collect();
-        let mut cluster = Self { nodes, postgres, http: reqwest::Client::new(), bug };
+        let mut cluster = Self { nodes, postgres, http: reqwest::Client::new(), bug, environment };
         (0..count).for_each(|node| cluster.launch(node));
         cluster.ready().await;
         cluster
@@ -63,7 +77,8 @@ impl Cluster {
             .env("REGISTRY_LISTEN", format!("127.0.0.1:{}", node.port))
             .env("DATABASE_URL", url)
             .env("REGISTRY_TICK_MS", TICK.as_millis().to_string())
-            .env("REGISTRY_LOG_FORMAT", "text");
+            .env("REGISTRY_LOG_FORMAT", "text")
+            .envs(self.environment.iter().cloned());
         if let Some(bug) = self.bug {
             command.env("REGISTRY_SEEDED_BUG", bug);
         }

@@ -7,7 +7,7 @@ use fleet::{
     judge::{Charge, Judgement},
 };
 use registry_wire::Ttl;
-use testkit::{Signal, StopMode};
+use testkit::{Signal, StopMode, WallClock};
 use tokio::time::sleep;
 
 use crate::cluster::{Cluster, TTL, registered, verdict};
@@ -48,9 +48,9 @@ async fn leases_that_end_while_nobody_sees_are_false_expiries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leases_that_a_clock_ends_are_false_expiries() {
+async fn leases_that_end_by_now_are_false_expiries() {
     convicts(Charge::FalseExpiry, async || {
-        let cluster = Cluster::start(2, Some("wall-clock")).await;
+        let cluster = Cluster::start(2, Some("now-for-sight")).await;
         cluster.lasting().await;
         // All beat at the node that goes on: no lease ends, and the other has only not heard of it.
         let fleet = registered(Config { write_to: vec![0], ..cluster.config() }).await;
@@ -72,6 +72,23 @@ async fn leases_that_a_clock_ends_are_false_expiries() {
         cluster.ready().await;
         fleet.history().over(fault);
         fleet.history().over(store);
+        verdict(fleet).await.1
+    })
+    .await;
+}
+
+/// The same fault, and the same judge, as those of P12 in the chaos suite.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_end_by_the_wall_clock_are_false_expiries_once_it_is_set() {
+    convicts(Charge::FalseExpiry, async || {
+        let clock = WallClock::new();
+        let cluster = Cluster::start_by(&clock, 2, Some("wall-clock")).await;
+        cluster.lasting().await;
+        let fleet = registered(cluster.config()).await;
+        sleep(SETTLED).await;
+        clock.set(3600);
+        // Programs notice within a second.
+        sleep(SETTLED + Duration::from_secs(1)).await;
         verdict(fleet).await.1
     })
     .await;

@@ -7,7 +7,7 @@ use super::render::Rendered;
 use crate::{
     clock::{Moment, Pulse, Sighting},
     entry::{EntryId, Record, Revision},
-    seeded::{Bug, seeded},
+    seeded::{Bug, seeded, wall_clock},
 };
 
 /// An instance as readers see it. Only its pulse changes.
@@ -55,8 +55,11 @@ impl Entry {
         if seeded(Bug::FreezeOff) {
             return sighting.now >= self.pulse.last_seen().plus(ttl);
         }
-        if seeded(Bug::WallClock) {
+        if seeded(Bug::NowForSight) {
             return sighting.now >= self.pulse.counted_from(sighting).plus(ttl);
+        }
+        if seeded(Bug::WallClock) {
+            return wall_clock(sighting.now) >= self.pulse.counted_from(sighting).plus(ttl);
         }
         self.orphaned
             .map_or_else(|| self.pulse.ended(sighting, ttl), |orphaned| sighting.ended(orphaned, ttl))

@@ -1,12 +1,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use fleet::{Catalog, Config, Fleet, Target};
 use rand::{SeedableRng, rngs::StdRng};
-use testkit::{Cluster, ClusterOptions, Postgres, wait_until};
+use testkit::{Cluster, ClusterOptions, Postgres, WallClock, wait_until};
 use tokio::{
     sync::Semaphore,
     task::block_in_place,
@@ -73,13 +74,13 @@ pub(crate) struct Plan {
     bound: Duration,
     load: fn(&Scale) -> Load,
     settings: BTreeMap<String, String>,
-    postgres: fn() -> Postgres,
+    clock: Option<Arc<WallClock>>,
 }
 
 impl Plan {
     /// Three nodes under [`Load::mixed`] on a Postgres of their own; all of it takes no longer than `bound`.
     pub(crate) fn new(promise: &'static str, bound: Duration) -> Self {
-        Self { promise, bound, load: Load::mixed, settings: BTreeMap::new(), postgres: Postgres::start }
+        Self { promise, bound, load: Load::mixed, settings: BTreeMap::new(), clock: None }
     }
 
     /// Another load.
@@ -93,9 +94,9 @@ impl Plan {
         self
     }
 
-    /// Another Postgres.
-    pub(crate) fn postgres(self, postgres: fn() -> Postgres) -> Self {
-        Self { postgres, ..self }
+    /// Postgres runs by this clock.
+    pub(crate) fn clock_of_postgres(self, clock: Arc<WallClock>) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 }
 
@@ -141,7 +142,8 @@ impl Stage {
     async fn begin(plan: &Plan, scale: Scale) -> Self {
         let (promise, load) = (plan.promise, (plan.load)(&scale));
         let seed = std::env::var("CHAOS_SEED").ok().map(|seed| seed.parse().expect("CHAOS_SEED is a number"));
-        let postgres = block_in_place(plan.postgres);
+        let clock = plan.clock.as_ref().map(|clock| clock.environment()).unwrap_or_default();
+        let postgres = block_in_place(|| Postgres::start_under(&[], &clock));
         let mut settings = plan.settings.clone();
         let log = scale.pick("info,registry=debug", "info");
         settings.insert("REGISTRY_LOG".to_owned(), log.to_owned());
