@@ -1,7 +1,8 @@
 //! Who is alive: beats are acknowledged here, from memory, and everything that changes membership is handed on.
 //!
 //! In: calls from `http`; changes and foreign beats from `fanout`.
-//! Owns: each lease's session, status, TTL and last beat; which beats are not written yet; which leases have ended.
+//! Owns: each lease's session, status, TTL and last beat; which beats are not written yet; which leases have ended, and
+//! the brake that holds them while too many are silent.
 //! Out: acknowledgements to `http`; [`Submission`]s, batches of beats and ended leases to `flush`.
 
 mod brake;
