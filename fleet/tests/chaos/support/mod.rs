@@ -1,6 +1,6 @@
 //! What every scenario is made of.
 //!
-//! In: the programs that cargo built, `CHAOS`, `CHAOS_ONLY`, `CHAOS_SEED`.
+//! In: the programs that cargo built, `CHAOS`, `CHAOS_ONLY`, `CHAOS_SEED`, `CHAOS_SERVICES`.
 //! Owns: how many scenarios run at once, the cluster and the fleet of each, the marks of its faults.
 //! Out: one line for each scenario; a history in a file where a promise is broken.
 

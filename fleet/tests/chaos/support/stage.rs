@@ -44,6 +44,19 @@ impl Load {
         }
     }
 
+    /// With fewer services where `CHAOS_SERVICES` says what percentage of them this machine carries. The line that a
+    /// scenario prints names what there was.
+    fn shrunk(self) -> Self {
+        let percent: Option<u32> = std::env::var("CHAOS_SERVICES").ok().map(|percent| {
+            percent
+                .parse()
+                .ok()
+                .filter(|percent| (1..=100).contains(percent))
+                .expect("CHAOS_SERVICES is 1 to 100")
+        });
+        Self { services: (self.services * percent.unwrap_or(100) / 100).max(1), ..self }
+    }
+
     /// The sidecars start over this time: a thousand registrations a second at most, which are no part of what is
     /// tested.
     fn ramp(&self, scale: &Scale) -> Duration {
@@ -140,7 +153,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
 
 impl Stage {
     async fn begin(plan: &Plan, scale: Scale) -> Self {
-        let (promise, load) = (plan.promise, (plan.load)(&scale));
+        let (promise, load) = (plan.promise, (plan.load)(&scale).shrunk());
         let seed = std::env::var("CHAOS_SEED").ok().map(|seed| seed.parse().expect("CHAOS_SEED is a number"));
         let clock = plan.clock.as_ref().map(|clock| clock.environment()).unwrap_or_default();
         let postgres = block_in_place(|| Postgres::start_under(&[], &clock));
