@@ -1,6 +1,6 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
-use registry_wire::{BodyError, FieldError, Problem, ProblemType, problem};
+use registry_wire::{BodyError, FieldError, Problem, ProblemType, Ttl, problem};
 
 use crate::{entry::Key, lease::Refusal};
 
@@ -20,8 +20,12 @@ impl From<Problem> for Failure {
 impl Failure {
     /// This node does not know; `why` begins like "this node …".
     pub(super) fn unavailable(why: &str) -> Self {
+        Self::unavailable_for(why, RETRY_AFTER_SECONDS)
+    }
+
+    fn unavailable_for(why: &str, seconds: u32) -> Self {
         let detail = format!("Cannot say: {why}. Try again, or ask another node.");
-        Problem::new(ProblemType::Unavailable, detail).retry_after(RETRY_AFTER_SECONDS).into()
+        Problem::new(ProblemType::Unavailable, detail).retry_after(seconds).into()
     }
 
     /// A call about one instance was refused.
@@ -41,12 +45,19 @@ impl Failure {
                 Problem::new(ProblemType::Superseded, detail).into()
             }
             Refusal::Unavailable(why) => Self::unavailable(why),
+            Refusal::Blind { why, ttl } => Self::unavailable_for(why, beat_again(*ttl)),
             Refusal::Overloaded => {
                 let detail = "More registrations arrive than the store takes. Try again a little later.";
                 Problem::new(ProblemType::Overloaded, detail).retry_after(RETRY_AFTER_SECONDS).into()
             }
         }
     }
+}
+
+/// Seconds after which a refused beat may come again: a third of the time between two beats. Nothing is lost by it, as the
+/// lease will have all of its TTL, and while a store is away every sidecar there is comes again and again, to each node.
+fn beat_again(ttl: Ttl) -> u32 {
+    (ttl.seconds() / 9).max(RETRY_AFTER_SECONDS)
 }
 
 impl From<FieldError> for Failure {

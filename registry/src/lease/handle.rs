@@ -42,6 +42,13 @@ pub enum Refusal {
     Superseded,
     /// This node cannot say, and why. It may have been carried out all the same.
     Unavailable(&'static str),
+    /// This node cannot say, so it takes no beat of this lease, which will count anew, with all of this TTL, once it can.
+    Blind {
+        /// Why it cannot.
+        why: &'static str,
+        /// The lease's.
+        ttl: Ttl,
+    },
     /// More changes at once than the store takes.
     Overloaded,
 }
@@ -113,7 +120,13 @@ impl Leases {
     /// What a beat meets at `now`, before or after the look.
     pub(crate) fn beat_once(&self, now: Moment, key: &Key, beat: &Heartbeat) -> Result<Heard, Refusal> {
         if let Err(refusal) = self.must_see(now) {
-            return Err(if seeded(Bug::NotFoundForUnavailable) { Refusal::Unknown } else { refusal });
+            if seeded(Bug::NotFoundForUnavailable) {
+                return Err(Refusal::Unknown);
+            }
+            return Err(match (refusal, self.lease(key)) {
+                (Refusal::Unavailable(why), Some((_, _, ttl))) => Refusal::Blind { why, ttl },
+                (refusal, _) => refusal,
+            });
         }
         Ok(self.core.lock().heartbeat(now, key, beat.session.as_ref(), beat.status))
     }

@@ -30,6 +30,28 @@ async fn breaker(node: &Node) -> bool {
     node.get_once("/metrics").await.text.contains("\nregistry_circuit_breaker_open 1\n")
 }
 
+/// While a store is away every sidecar there is comes again and again. A third of the time between two beats is soon
+/// enough, as the lease will have all of its TTL; of an instance that it does not know a node cannot say so.
+#[tokio::test]
+async fn a_refused_beat_may_come_again_after_a_third_of_its_interval() {
+    let postgres = Postgres::start();
+    let node = Node::start(postgres.fresh_database().await, None, |_| {}).await;
+    for (name, ttl) in [("short", 3), ("usual", 90), ("long", 3600)] {
+        node.register("web", name, &json!({"endpoint": "http://h:1", "ttl_seconds": ttl})).await;
+    }
+    postgres.stop(StopMode::Immediate);
+    until_blind(&node).await;
+    for (name, seconds) in [("short", 1), ("usual", 10), ("long", 400), ("unknown", 1)] {
+        let at = format!("{}/heartbeat", path("web", name));
+        let answer = Answer::of(node.request("PUT", &at).json(&json!({}))).await;
+        assert_eq!(answer.problem(ProblemType::Unavailable)["retry_after_seconds"], seconds, "{name}");
+    }
+    // What nobody does again and again of itself is worth a try at once.
+    let drain = format!("{}/drain", path("web", "usual"));
+    let answer = Answer::of(node.request("PUT", &drain).json(&json!({"reason": "r"}))).await;
+    assert_eq!(answer.problem(ProblemType::Unavailable)["retry_after_seconds"], 1);
+}
+
 /// The registry before this one restarted every node 474 times while its store was away, and its breaker never closed.
 #[tokio::test]
 async fn serves_what_it_knows_and_heals() {
