@@ -2,7 +2,8 @@
 //!
 //! In: the Postgres and nginx programs of this machine; programs that were built.
 //! Owns: private servers and other processes that end with the test process, however it ends; several nodes behind
-//! nginx; a TCP proxy that cuts a node off; wall clocks that can be set; free ports; waiting with a deadline.
+//! nginx; a TCP proxy that cuts a node off; wall clocks that can be set; free ports; waiting with a deadline; a
+//! stopwatch that does not count the time in which the machine stands still.
 //! Out: database URLs, ports, sessions with a database.
 
 mod cluster;
@@ -17,6 +18,7 @@ mod programs;
 mod proxy;
 mod request;
 mod sql;
+mod stopwatch;
 mod wait;
 mod wall_clock;
 
@@ -30,5 +32,6 @@ pub use process::Process;
 pub use proxy::{Proxy, ProxyMode};
 pub use rustix::process::Signal;
 pub use sql::Sql;
+pub use stopwatch::Stopwatch;
 pub use wait::wait_until;
 pub use wall_clock::WallClock;

@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::{Process, Proxy, free_port, request::get, wait_until};
+use crate::{Process, Proxy, Stopwatch, free_port, request::get, wait_until};
 
 /// For what takes no time but the machine's, which other tests share.
 const SOON: Duration = Duration::from_secs(30);
@@ -130,8 +130,11 @@ impl Node {
     /// When it does not run, or not end.
     pub async fn stop(&self) -> ExitStatus {
         let process = self.process();
+        let asked = Stopwatch::start();
         process.signal(Signal::TERM);
-        process.wait(STOP).await
+        let status = process.wait(SOON).await;
+        assert!(asked.elapsed() < STOP, "the node ended after {:?}", asked.elapsed());
+        status
     }
 
     /// Pauses it, as a machine that is suspended, and waits until each of its threads has stopped.

@@ -6,10 +6,11 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use testkit::{Proxy, ProxyMode};
+use tokio::time::Instant;
 
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);

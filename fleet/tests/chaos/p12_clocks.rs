@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use reqwest::Method;
+use serde_json::json;
 use testkit::{Sql, WallClock};
 use tokio::time::sleep;
 
@@ -66,7 +68,9 @@ async fn p12_clocks_that_jump_by_an_hour_end_no_lease_and_keep_none() {
 async fn of_node(stage: &Stage) -> i64 {
     let client = stage.direct(0);
     let name = format!("at{}", stage.fleet.history().len());
-    let reply = client.register("p12-clock", &name, 3).await.expect("the node answers");
+    let body = json!({ "endpoint": "http://chaos.invalid:80", "ttl_seconds": 3 });
+    let path = format!("/services/p12-clock/instances/{name}");
+    let reply = client.patient(Method::PUT, &path, Some(&body)).await;
     let clock = reply.body["registered_at"].as_f64().expect("when it was registered");
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds of this century")]
     let clock = clock as i64;

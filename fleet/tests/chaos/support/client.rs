@@ -2,6 +2,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::{Method, header};
 use serde_json::{Value, json};
+use testkit::wait_until;
+
+/// For what takes no time but the machine's.
+const SOON: Duration = Duration::from_secs(30);
 
 /// Calls one URL: nginx, or a node.
 #[derive(Clone, Debug)]
@@ -48,6 +52,17 @@ impl Client {
 
     pub(crate) async fn get(&self, path: &str) -> Option<Reply> {
         self.call(Method::GET, path, None).await
+    }
+
+    /// [`Client::call`], made again while it is not answered or refused, as on a machine that stands still for a moment.
+    pub(crate) async fn patient(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
+        let mut answer = None;
+        wait_until(SOON, "an answer", async || {
+            answer = self.call(method.clone(), path, body).await.filter(|reply| reply.status != 503);
+            answer.is_some()
+        })
+        .await;
+        answer.expect("it was waited for")
     }
 
     /// Registers an instance that nothing beats for.

@@ -11,7 +11,6 @@ mod outcome;
 mod registrar;
 mod scale;
 mod stage;
-mod stall;
 
 pub(crate) use beside::{FAILURES, Service, Sidecar, health_interval};
 pub(crate) use client::Client;

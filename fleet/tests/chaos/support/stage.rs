@@ -7,14 +7,14 @@ use std::{
 
 use fleet::{Catalog, Config, Fleet, Target};
 use rand::{SeedableRng, rngs::StdRng};
-use testkit::{Cluster, ClusterOptions, Postgres, WallClock, wait_until};
+use testkit::{Cluster, ClusterOptions, Postgres, Stopwatch, WallClock, wait_until};
 use tokio::{
     sync::Semaphore,
     task::block_in_place,
     time::{Instant, sleep, timeout},
 };
 
-use super::{Client, Outcome, Scale, stall::StallWatch};
+use super::{Client, Outcome, Scale};
 
 /// Scenarios that run at once, whatever number of threads the test harness has: each has ten processes.
 static TURNS: Semaphore = Semaphore::const_new(2);
@@ -126,10 +126,10 @@ pub(crate) async fn scenario(plan: Plan, body: impl AsyncFn(Stage) -> Outcome) {
     let scale = Scale::chosen();
     let _turn = TURNS.acquire_many(scale.pick(1, 2)).await.unwrap();
     for attempt in 1.. {
-        let (begun, watch) = (Instant::now(), StallWatch::start());
+        let (begun, watch) = (Instant::now(), Stopwatch::start());
         let played = timeout(bound, async { body(Stage::begin(&plan, scale).await).await }).await;
         let mut outcome = played.unwrap_or_else(|_| panic!("{promise} took longer than {bound:?}"));
-        let stall = watch.longest();
+        let stall = watch.longest_stall();
         outcome.figure(format!("longest stall of this machine {} ms", stall.as_millis()));
         // Scaled time is a quarter of the real one, and tests share the machine with other tests.
         let starved = !scale.full && stall > scale.tick;
