@@ -3,17 +3,18 @@
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::Stopwatch;
 use tokio::time::Instant;
 
 /// Nothing in these tests takes that long unless it fails.
@@ -27,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) head: String,
     pub(crate) body: String,
     pub(crate) at: Instant,
+    /// Started at that moment.
+    pub(crate) watch: Stopwatch,
     /// The number of the connection.
     pub(crate) connection: usize,
 }
@@ -218,9 +221,10 @@ fn read_request(input: &mut BufReader<impl Read>, connection: usize) -> Option<S
             return None;
         }
     }
+    let watch = Stopwatch::start();
     let mut words = head.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut seen = Seen { method, path, head, body: String::new(), at: Instant::now(), connection };
+    let mut seen = Seen { method, path, head, body: String::new(), at: Instant::now(), watch, connection };
     let length = seen.header("content-length").map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; length];
     input.read_exact(&mut body).ok()?;
@@ -255,6 +259,8 @@ impl Service {
 pub(crate) struct Sidecar {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    /// Ends with the log.
+    reader: JoinHandle<()>,
     /// The environment that it was given.
     pub(crate) env: Vec<(String, String)>,
 }
@@ -302,12 +308,12 @@ impl Sidecar {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stderr, kept) = (child.stderr.take().unwrap(), Arc::clone(&lines));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 kept.lock().unwrap().push(line);
             }
         });
-        Self { child, lines, env }
+        Self { child, lines, reader, env }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -324,22 +330,25 @@ impl Sidecar {
         Pid::from_child(&self.child)
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends a signal. The watch was started before it was sent.
+    pub(crate) fn signal(&self, signal: Signal) -> Stopwatch {
+        let watch = Stopwatch::start();
         kill_process(self.pid(), signal).unwrap();
+        watch
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for the end, and says how long that took.
-    pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
-        let start = Instant::now();
+    /// Waits for the end, and until everything that it logged is here.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = eventually("exit", || match self.child.try_wait().unwrap() {
             Some(status) => Ok(status),
             None => Err(self.log()),
         });
-        (status, start.elapsed())
+        eventually("end of its log", || self.reader.is_finished().then_some(()).ok_or_else(|| self.log()));
+        status
     }
 
     /// The exit code and stderr of `sidecar healthcheck` in the same environment.
@@ -388,7 +397,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<(u16, String), Stri
     Ok((status, body.to_owned()))
 }
 
-/// A port that nobody listened on a moment ago.
+/// An address that nobody listens on, and that nobody is given while these tests run.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from((Ipv4Addr::LOCALHOST, testkit::free_port()))
 }

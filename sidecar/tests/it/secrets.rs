@@ -41,7 +41,7 @@ fn the_token_is_sent_and_never_shown() {
     }
     let shown = ["/", "/metrics"].map(|path| get(address, path).unwrap().1);
     sidecar.signal(Signal::TERM);
-    assert_eq!(sidecar.wait().0.code(), Some(0));
+    assert_eq!(sidecar.wait().code(), Some(0));
     let doctor = binary().envs(env).arg("doctor").output().unwrap();
     let doctor = String::from_utf8(doctor.stdout).unwrap();
     for text in [sidecar.log(), doctor, shown.concat()] {

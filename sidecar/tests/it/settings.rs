@@ -31,7 +31,7 @@ fn the_instance_id_is_the_one_that_was_set_in_every_call() {
     let mut sidecar = Sidecar::start(env);
     registry.server.wait("a beat", |seen| seen.iter().any(Seen::is_beat));
     sidecar.signal(rustix::process::Signal::TERM);
-    assert_eq!(sidecar.wait().0.code(), Some(0), "{}", sidecar.log());
+    assert_eq!(sidecar.wait().code(), Some(0), "{}", sidecar.log());
     let seen = registry.server.seen();
     assert!(seen.iter().any(Seen::is_delete), "{seen:#?}");
     assert!(seen.iter().all(|one| one.path.starts_with("/services/named/instances/blue-1")), "{seen:#?}");
@@ -106,7 +106,7 @@ fn the_log_takes_a_list_of_levels() {
             sidecar.wait_log("registered");
         }
         sidecar.signal(rustix::process::Signal::TERM);
-        assert_eq!(sidecar.wait().0.code(), Some(0));
+        assert_eq!(sidecar.wait().code(), Some(0));
         assert_eq!(!sidecar.log().is_empty(), logs, "{filter}: {}", sidecar.log());
     }
 }
