@@ -77,10 +77,10 @@ async fn nothing_differs_on_busy_nodes_and_what_was_changed_behind_their_backs_i
     .await;
     for client in [one, two] {
         wait_until(SOON * 2, "all three are mended", async || mended(client).await == [1, 1, 1]).await;
-        assert_eq!(client.instance("table", "moved").await.unwrap()["endpoint"], "http://elsewhere:1");
-        assert!(client.lists("table", "put").await && client.lists("table", "same").await);
+        assert_eq!(client.entry("table", "moved").await["endpoint"], "http://elsewhere:1");
+        assert!(client.usable("table", "put").await && client.usable("table", "same").await);
         // Nobody said why: stale for its time, and its beat brings it back.
-        assert_eq!(client.instance("table", "taken").await.unwrap()["stale"], true);
+        assert_eq!(client.entry("table", "taken").await["stale"], true);
         assert_eq!(client.beat("table", "taken", "s").await.status, StatusCode::NOT_FOUND);
     }
     for node in &nodes {
@@ -89,7 +89,7 @@ async fn nothing_differs_on_busy_nodes_and_what_was_changed_behind_their_backs_i
     one.register("table", "taken", "s", 60).await;
     join_all([one, two].map(another_round)).await;
     for client in [one, two] {
-        assert_eq!(client.instance("table", "taken").await.unwrap()["stale"], false);
+        assert_eq!(client.entry("table", "taken").await["stale"], false);
         assert_eq!(mended(client).await, [1, 1, 1]);
     }
 }

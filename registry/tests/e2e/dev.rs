@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
-use testkit::{Process, Signal, free_port, wait_until};
+use testkit::{Process, Signal, Stopwatch, free_port, wait_until};
 
 use crate::support::{Client, REGISTRY, SOON, sidecar_program};
 
@@ -24,7 +24,7 @@ impl Dev {
     /// Starts it in an empty directory, and waits until it has said what to try.
     async fn start() -> Self {
         sidecar_program();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::memory_dir();
         let port = free_port();
         let mut command = Command::new(REGISTRY);
         command.arg("dev").env("REGISTRY_LISTEN", format!("127.0.0.1:{port}")).current_dir(dir.path());
@@ -50,7 +50,7 @@ impl Dev {
     }
 
     async fn usable(&self) -> bool {
-        self.client.get("/services/sample").await.is_ok_and(|reply| reply.status.is_success())
+        self.client.look("/services/sample").await.status.is_success()
     }
 
     /// Ends it: with 0, without a process left behind, and with its data kept.
@@ -89,13 +89,16 @@ async fn the_lines_it_prints_work_and_the_sample_dies_and_comes_back() {
     let kills = dev.lines("kill");
     let [kill] = &kills[..] else { panic!("{kills:?}") };
     let sample = Pid::from_raw(kill.trim_start_matches("kill ").parse().unwrap()).unwrap();
+    let killed = Stopwatch::start();
     kill_process(sample, Signal::TERM).unwrap();
-    wait_until(NOTICED, "out of the answers", async || !dev.usable().await).await;
+    wait_until(SOON, "out of the answers", async || !dev.usable().await).await;
+    assert!(killed.elapsed() < NOTICED, "out of the answers after {:?}", killed.elapsed());
     assert!(!is_running(sample), "the sample did not end");
     let all = dev.client.look("/services/sample?all=true").await;
     assert_eq!(all.body["instances"][0]["status"], "critical", "{all:?}");
     assert!(all.body["instances"][0]["output"].is_string(), "{all:?}");
-    wait_until(BACK, "back", async || dev.usable().await).await;
+    wait_until(BACK * 2, "back", async || dev.usable().await).await;
+    assert!(killed.elapsed() < NOTICED + BACK, "back after {:?}", killed.elapsed());
 
     dev.end(|dev| dev.signal_group(Signal::INT)).await;
 }

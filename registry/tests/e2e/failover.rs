@@ -6,11 +6,8 @@ use std::{
 };
 
 use reqwest::StatusCode;
-use testkit::{Postgres, StopMode, wait_until};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use testkit::{Postgres, StopMode, Stopwatch, wait_until};
+use tokio::{task::JoinHandle, time::sleep};
 
 use crate::support::{Client, Poller, Registry, SOON, TICK, TTL, execute, number};
 
@@ -147,10 +144,10 @@ async fn what_an_asynchronous_standby_did_not_have_comes_back() {
     pair.primary.kill_9();
     pair.standby.start_again();
     pair.standby.promote().await;
-    let promoted = Instant::now();
+    let promoted = Stopwatch::start();
     pair.ready().await;
     wait_until(SOON, "the loss is known", async || pair.losses().await == [true, true]).await;
-    wait_until(TTL + Duration::from_secs(7), "each comes back", async || {
+    wait_until(TTL + SOON, "each comes back", async || {
         number(&pair.on_standby, "SELECT count(*) FROM instances").await == 5
     })
     .await;

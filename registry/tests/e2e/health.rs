@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::wait_until;
-use tokio::time::Instant;
+use testkit::{Stopwatch, wait_until};
 
 use crate::support::{Answer, Client, Registry, SOON, Sample, Sidecar, Switch};
 
@@ -19,12 +18,22 @@ const BACK: Duration = Duration::from_secs(1 + 2);
 /// Waits until the instance is critical, out of the answers and still there for who asks for all; returns its output.
 async fn critical(client: &Client, sidecar: &Sidecar, within: Duration) -> String {
     let (service, instance) = (sidecar.service(), sidecar.instance());
-    wait_until(within, "critical", async || !client.lists(service, instance).await).await;
+    let begun = Stopwatch::start();
+    wait_until(SOON, "critical", async || !client.usable(service, instance).await).await;
+    assert!(begun.elapsed() < within, "critical after {:?}", begun.elapsed());
     let all = client.look(&format!("/services/{service}?all=true")).await;
     assert!(all.lists(instance), "{all:?}");
-    let entry = client.instance(service, instance).await.unwrap();
+    let entry = client.entry(service, instance).await;
     assert_eq!(entry["status"], "critical", "{entry}");
     entry["output"].as_str().unwrap_or_else(|| panic!("no output: {entry}")).to_owned()
+}
+
+/// Waits until the instance is handed out again.
+async fn passing(client: &Client, sidecar: &Sidecar, within: Duration) {
+    let back = Stopwatch::start();
+    wait_until(SOON, "passing again", async || client.lists(sidecar.service(), sidecar.instance()).await)
+        .await;
+    assert!(back.elapsed() < within, "passing {:?} after the service was back", back.elapsed());
 }
 
 #[tokio::test]
@@ -40,10 +49,7 @@ async fn a_killed_service_is_critical_in_time_and_passing_at_once_when_it_is_bac
         assert!(sidecar.healthy().await, "the sidecar itself does what it should");
 
         service.start_again();
-        let back = Instant::now();
-        wait_until(SOON, "passing again", async || node.client().lists("killed", sidecar.instance()).await)
-            .await;
-        assert!(back.elapsed() < BACK, "passing {:?} after the service was back", back.elapsed());
+        passing(node.client(), &sidecar, BACK).await;
     }
     let after = sidecar.listed(node.client()).await;
     assert_eq!(after["registered_at"], before["registered_at"]);
@@ -60,8 +66,7 @@ async fn a_service_that_answers_500_is_critical() {
     let output = critical(node.client(), &sidecar, NOTICED).await;
     assert!(output.contains("500"), "{output}");
     service.set(Answer::Healthy);
-    wait_until(BACK, "passing again", async || node.client().lists("failing", sidecar.instance()).await)
-        .await;
+    passing(node.client(), &sidecar, BACK).await;
 }
 
 #[tokio::test]
@@ -74,8 +79,5 @@ async fn a_service_that_hangs_is_critical() {
     let output = critical(node.client(), &sidecar, NOTICED + PROBE * 2).await;
     assert!(output.contains("2 s"), "{output}");
     service.set(Answer::Healthy);
-    wait_until(BACK + PROBE, "passing again", async || {
-        node.client().lists("hanging", sidecar.instance()).await
-    })
-    .await;
+    passing(node.client(), &sidecar, BACK + PROBE).await;
 }

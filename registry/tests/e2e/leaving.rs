@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use reqwest::StatusCode;
-use testkit::{Signal, free_port, wait_until};
+use testkit::{Signal, Stopwatch, free_port, wait_until};
 use tokio::time::Instant;
 
 use crate::support::{Registry, SOON, Sample, Sidecar, sidecar_program, signal_child};
@@ -14,17 +14,21 @@ const GONE: Duration = Duration::from_secs(2);
 /// From SIGTERM until its exit, whatever the registry does.
 const EXIT: Duration = Duration::from_secs(5);
 
+/// Longer than a lease.
+const DRAIN: Duration = Duration::from_secs(6);
+
 #[tokio::test]
 async fn sigterm_takes_the_entry_away_at_once() {
     let node = Registry::on_sqlite().started().await;
     let service = Sample::start();
     let sidecar = Sidecar::of("leaving", service.port(), &node.url()).started();
     sidecar.listed(node.client()).await;
-    let asked = Instant::now();
+    let asked = Stopwatch::start();
     sidecar.process().signal(Signal::TERM);
-    sidecar.gone(node.client(), GONE).await;
-    assert!(asked.elapsed() < GONE);
-    assert_eq!(sidecar.process().wait(EXIT).await.code(), Some(0));
+    sidecar.gone(node.client()).await;
+    assert!(asked.elapsed() < GONE, "{:?}", asked.elapsed());
+    assert_eq!(sidecar.process().wait(SOON).await.code(), Some(0));
+    assert!(asked.elapsed() < EXIT, "{:?}", asked.elapsed());
     let reply = node.client().look("/services/leaving").await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
     assert_eq!(reply.body["state"], "deregistered", "{reply:?}");
@@ -35,22 +39,26 @@ async fn it_drains_first_for_as_long_as_it_was_told() {
     let node = Registry::on_sqlite().started().await;
     let client = node.client();
     let service = Sample::start();
-    let sidecar = Sidecar::of("draining", service.port(), &node.url()).with("DRAIN_SECONDS", "4").started();
+    let sidecar = Sidecar::of("draining", service.port(), &node.url())
+        .with("DRAIN_SECONDS", &DRAIN.as_secs().to_string())
+        .started();
     sidecar.listed(client).await;
-    let asked = Instant::now();
+    let (begun, asked) = (Instant::now(), Stopwatch::start());
     sidecar.process().signal(Signal::INT);
-    wait_until(GONE, "out of the answers", async || {
+    wait_until(SOON, "out of the answers", async || {
         client.get("/services/draining").await.unwrap().status == StatusCode::NOT_FOUND
     })
     .await;
-    let entry = client.instance("draining", sidecar.instance()).await.unwrap();
+    assert!(asked.elapsed() < GONE, "{:?}", asked.elapsed());
+    let entry = client.entry("draining", sidecar.instance()).await;
     assert_eq!(entry["draining"], true, "{entry}");
     // It beats on while it drains: the lease is shorter than the drain.
-    sidecar.gone(client, EXIT + Duration::from_secs(4)).await;
-    assert!(asked.elapsed() > Duration::from_secs(4), "gone after {:?}", asked.elapsed());
+    sidecar.gone(client).await;
+    assert!(begun.elapsed() > DRAIN, "gone after {:?}", begun.elapsed());
     let last = client.look(&sidecar.path()).await;
     assert_eq!(last.body["state"], "deregistered", "{last:?}");
-    assert_eq!(sidecar.process().wait(EXIT).await.code(), Some(0));
+    assert_eq!(sidecar.process().wait(SOON).await.code(), Some(0));
+    assert!(asked.elapsed() < DRAIN + EXIT, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -92,8 +100,11 @@ async fn sigterm_reaches_process_1_of_a_container() {
     command.args(["--fork", "--pid", "--mount-proc", "--kill-child", "--"]).arg(sidecar_program());
     sidecar.start_as(&mut command);
     sidecar.listed(node.client()).await;
+    let asked = Stopwatch::start();
     signal_child(sidecar.process(), Signal::TERM);
-    sidecar.gone(node.client(), GONE).await;
+    sidecar.gone(node.client()).await;
+    assert!(asked.elapsed() < GONE, "{:?}", asked.elapsed());
     // unshare ends as its child did.
-    assert_eq!(sidecar.process().wait(EXIT).await.code(), Some(0));
+    assert_eq!(sidecar.process().wait(SOON).await.code(), Some(0));
+    assert!(asked.elapsed() < EXIT, "{:?}", asked.elapsed());
 }

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::future::join_all;
 use sqlx::{Connection, PgConnection};
-use testkit::{Postgres, wait_until};
+use testkit::{Postgres, Stopwatch, wait_until};
 use tokio::time::Instant;
 
 use crate::support::{Registry, SOON, TICK, number};
@@ -48,7 +48,7 @@ async fn nodes_agree_while_their_listen_connections_are_killed() {
     for n in 0..20 {
         let service = format!("s-{n}");
         nodes[n % 2].client().register(&service, "one", "s", 60).await;
-        let acknowledged = Instant::now();
+        let acknowledged = Stopwatch::start();
         join_all(
             nodes.iter().map(|node| {
                 wait_until(SOON, "everywhere", async || node.client().lists(&service, "one").await)

@@ -24,8 +24,7 @@ async fn a_deletion_of_a_living_instance_is_undone_by_its_next_beat() {
     assert_eq!(after["endpoint"], before["endpoint"]);
     // It stays, by its beats.
     wait_until(SOON, "a beat of the new session", async || {
-        let entry = client.instance("deleted", sidecar.instance()).await;
-        let entry = entry.expect("it stays");
+        let entry = client.entry("deleted", sidecar.instance()).await;
         entry["last_heartbeat"].as_f64() > after["last_heartbeat"].as_f64()
     })
     .await;
@@ -49,10 +48,10 @@ async fn what_an_operator_drained_stays_drained_through_beats_and_registrations(
             sidecar.start();
         }
         wait_until(SOON, field, async || {
-            let entry = client.instance("drained", sidecar.instance()).await.expect("it stays");
+            let entry = client.entry("drained", sidecar.instance()).await;
             assert_eq!(entry["draining"], true, "{entry}");
             assert_eq!(entry["drain_reason"], "disk swap", "{entry}");
-            assert!(!client.lists("drained", sidecar.instance()).await, "nobody is sent there");
+            assert!(!client.usable("drained", sidecar.instance()).await, "nobody is sent there");
             let newer = entry[field].as_f64() > last[field].as_f64();
             if newer {
                 last = entry;

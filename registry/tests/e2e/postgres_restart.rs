@@ -15,7 +15,7 @@ async fn an_outage_of_postgres_stops_no_read_and_ends_no_lease() {
     let node = Registry::on(&postgres.fresh_database().await).started().await;
     let client = node.client();
     client.register("away", "one", "s", TTL.as_secs()).await;
-    let before = client.instance("away", "one").await.unwrap();
+    let before = client.entry("away", "one").await;
     let _beating = client.beating("away", "one", "s");
     let poller = Poller::start(client.clone(), "away", "one");
 
@@ -54,7 +54,7 @@ async fn an_outage_of_postgres_stops_no_read_and_ends_no_lease() {
     // Nothing ends falsely for a lease after the outage either.
     sleep(TTL + Duration::from_secs(1)).await;
     poller.finish();
-    let after = client.instance("away", "one").await.unwrap();
+    let after = client.entry("away", "one").await;
     assert_eq!(after["registered_at"], before["registered_at"]);
     client.register("away", "two", "t", 30).await;
 }
@@ -82,7 +82,7 @@ async fn a_node_that_starts_without_postgres_waits_for_it() {
     postgres.start_again();
     node.ready().await;
     client.register("early", "one", "s", 30).await;
-    assert!(client.lists("early", "one").await);
+    assert!(client.usable("early", "one").await);
     assert!(node.stop().await.success());
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use testkit::{Postgres, wait_until};
-use tokio::time::{Instant, sleep};
+use testkit::{Postgres, Stopwatch, wait_until};
+use tokio::time::sleep;
 
 use crate::support::{Poller, Registry, SOON, Sample, Sidecar, TTL};
 
@@ -44,7 +44,7 @@ async fn a_killed_node_comes_back_with_everything(mut node: Registry) {
     assert_eq!(after["registered_at"], before["registered_at"], "the sidecar had to register again");
     assert!(after["last_heartbeat"].as_f64() > before["last_heartbeat"].as_f64());
 
-    let drained = client.instance("other", "drained").await.unwrap();
+    let drained = client.entry("other", "drained").await;
     assert_eq!(drained["draining"], true, "{drained}");
     let late = client.delete(&format!("{other}/taken-over?session=old")).await;
     assert_eq!(late.status, StatusCode::CONFLICT, "{late:?}");
@@ -84,7 +84,7 @@ async fn wiped_data_is_made_up_for(mut node: Registry, wipe: impl AsyncFnOnce(&R
     wipe(&node).await;
     node.start();
     node.ready().await;
-    let ready = Instant::now();
+    let ready = Stopwatch::start();
     let after = sidecar.listed(&client).await;
     let took = ready.elapsed();
     // One beat of 1 s, and what a busy machine adds.

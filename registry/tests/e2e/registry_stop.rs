@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use reqwest::StatusCode;
-use testkit::{Postgres, Signal, wait_until};
+use testkit::{Postgres, Signal, Stopwatch, wait_until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -23,7 +23,7 @@ async fn sigterm_writes_the_last_beats_and_ends_with_0() {
     node.ready().await;
     let client = node.client().clone();
     client.register("kept", "one", "s", 600).await;
-    let registered = client.instance("kept", "one").await.unwrap()["registered_at"].as_f64().unwrap();
+    let registered = client.entry("kept", "one").await["registered_at"].as_f64().unwrap();
 
     let mut silent = TcpStream::connect(("127.0.0.1", node.port())).await.unwrap();
     let mut idle = TcpStream::connect(("127.0.0.1", node.port())).await.unwrap();
@@ -35,12 +35,10 @@ async fn sigterm_writes_the_last_beats_and_ends_with_0() {
     // So that the beat differs from the registration.
     sleep(Duration::from_secs(1)).await;
     assert_eq!(client.beat("kept", "one", "s").await.status, StatusCode::OK);
+    let begun = Stopwatch::start();
     node.process().signal(Signal::TERM);
-    let begun = Instant::now();
-    wait_until(Duration::from_secs(1), "not ready while it stops", async || {
-        client.get("/readyz").await.unwrap().status == StatusCode::SERVICE_UNAVAILABLE
-    })
-    .await;
+    wait_until(SOON, "not ready while it stops", async || !client.ready().await).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "not ready after {:?}", begun.elapsed());
     // It serves on for a moment: what it acknowledges then is kept too.
     let mut last = registered;
     while let Ok(beat) = client.beat_once("kept", "one", "s").await {
@@ -52,27 +50,35 @@ async fn sigterm_writes_the_last_beats_and_ends_with_0() {
         }
         sleep(Duration::from_millis(20)).await;
     }
-    assert!(last > registered + 1.0, "no beat was acknowledged while it stopped");
-    let status = node.process().wait(Duration::from_secs(10)).await;
+    // That moment is 1.5 s long: a machine that stood still meanwhile may have missed it.
+    let missed = begun.longest_stall() > Duration::from_millis(500);
+    assert!(last > registered + 1.0 || missed, "no beat was acknowledged while it stopped");
+    let status = node.process().wait(SOON).await;
     assert_eq!(status.code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(silent.read(&mut [0; 16]).await.unwrap_or(0), 0, "the silent connection was closed");
 
     node.start();
     node.ready().await;
-    let kept = node.client().instance("kept", "one").await.unwrap()["last_heartbeat"].as_f64().unwrap();
-    assert!(kept > last - 0.1, "the last beat was at {last}, the store has {kept}");
+    let kept = node.client().entry("kept", "one").await["last_heartbeat"].as_f64().unwrap();
+    assert!(
+        kept > registered + 0.9 && kept > last - 0.1,
+        "the last beat was at {last}, the store has {kept}"
+    );
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let node = Registry::on_sqlite().started().await;
+    // An open request, without which it would soon end by itself.
+    let mut open = TcpStream::connect(("127.0.0.1", node.port())).await.unwrap();
+    open.write_all(b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").await.unwrap();
     node.process().signal(Signal::TERM);
-    wait_until(Duration::from_secs(1), "stopping", async || !node.client().ready().await).await;
+    wait_until(SOON, "stopping", async || !node.client().ready().await).await;
+    let asked = Stopwatch::start();
     node.process().signal(Signal::TERM);
-    let begun = Instant::now();
     assert_eq!(node.process().wait(SOON).await.code(), Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(asked.elapsed() < Duration::from_secs(1), "it ended after {:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -86,9 +92,11 @@ async fn sigterm_reaches_process_1_of_a_container() {
     command.args(["--fork", "--pid", "--mount-proc", "--kill-child", "--", REGISTRY]);
     node.start_as(&mut command);
     node.ready().await;
+    let asked = Stopwatch::start();
     crate::support::signal_child(node.process(), Signal::TERM);
     // unshare ends as its child did.
-    assert_eq!(node.process().wait(Duration::from_secs(10)).await.code(), Some(0));
+    assert_eq!(node.process().wait(SOON).await.code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(10), "it ended after {:?}", asked.elapsed());
 }
 
 async fn a_pause_longer_than_a_lease_ends_none(node: Registry) {
@@ -107,8 +115,8 @@ async fn a_pause_longer_than_a_lease_ends_none(node: Registry) {
     let beat = tokio::spawn(async move { second.beat_once("paused", "late", "u").await });
     sleep(Duration::from_millis(200)).await;
     let poller = Poller::start(client.clone(), "paused", "beats");
+    let (resumed, watch) = (Instant::now(), Stopwatch::start());
     node.process().signal(Signal::CONT);
-    let resumed = Instant::now();
     let (read, beat) = (reads.await.unwrap().unwrap(), beat.await.unwrap().unwrap());
     assert!(
         read.status == StatusCode::SERVICE_UNAVAILABLE || read.lists("beats") && read.lists("silent"),
@@ -121,12 +129,12 @@ async fn a_pause_longer_than_a_lease_ends_none(node: Registry) {
     })
     .await;
     node.ready().await;
-    assert!(client.lists("paused", "silent").await, "its lease counts anew");
+    assert!(client.usable("paused", "silent").await, "its lease counts anew");
 
-    wait_until(SOON, "the silent one ends", async || !client.lists("paused", "silent").await).await;
+    wait_until(SOON, "the silent one ends", async || !client.usable("paused", "silent").await).await;
     let took = resumed.elapsed();
     assert!(took + Duration::from_millis(100) > TTL, "ended {took:?} after the pause");
-    assert!(took < TTL + GRACE, "ended {took:?} after the pause");
+    assert!(watch.elapsed() < TTL + GRACE, "ended {took:?} after the pause");
     poller.finish();
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use testkit::{free_port, wait_until};
+use testkit::{Stopwatch, free_port, wait_until};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{Client, Registry, SOON, Sample, Sidecar, TTL};
@@ -41,7 +41,7 @@ async fn a_killed_sidecar_comes_back_as_another_session() {
     assert_eq!(late.status, StatusCode::CONFLICT, "{late:?}");
     let late = client.beat("again", sidecar.instance(), &old).await;
     assert_eq!(late.status, StatusCode::CONFLICT, "{late:?}");
-    assert!(client.lists("again", sidecar.instance()).await);
+    assert!(client.usable("again", sidecar.instance()).await);
     assert!(sidecar.healthy().await);
 }
 
@@ -51,12 +51,13 @@ async fn a_sidecar_that_died_for_good_is_gone_after_its_lease() {
     let service = Sample::start();
     let sidecar = Sidecar::of("dead", service.port(), &node.url()).started();
     sidecar.listed(node.client()).await;
+    let (killed, watch) = (Instant::now(), Stopwatch::start());
     sidecar.kill_9().await;
     service.kill_9().await;
-    let killed = Instant::now();
-    sidecar.gone(node.client(), TTL + Duration::from_secs(7)).await;
+    sidecar.gone(node.client()).await;
     // Its last beat lies at most 0.97 intervals before its end.
     assert!(killed.elapsed() + Duration::from_millis(1100) > TTL, "{:?}", killed.elapsed());
+    assert!(watch.elapsed() < TTL + Duration::from_secs(7), "{:?}", watch.elapsed());
     let reply = node.client().look("/services/dead").await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
     assert_eq!(reply.body["state"], "expired", "{reply:?}");
@@ -78,7 +79,7 @@ async fn of_two_sidecars_with_one_id_the_newest_wins() {
         client.instance("double", newer.instance()).await.is_some_and(|it| it["metadata"]["who"] == "newer")
     })
     .await;
-    let taken = client.instance("double", newer.instance()).await.unwrap();
+    let taken = client.entry("double", newer.instance()).await;
     wait_until(SOON, "the older one says that it has a double", async || {
         older.process().stderr().contains("another process has registered this instance id")
     })
@@ -88,13 +89,13 @@ async fn of_two_sidecars_with_one_id_the_newest_wins() {
 
     // It stays away: for two leases the entry is the newer one's, and beats.
     sleep(TTL * 2).await;
-    let now = client.instance("double", newer.instance()).await.unwrap();
+    let now = client.entry("double", newer.instance()).await;
     assert_eq!(now["metadata"]["who"], "newer");
     assert_eq!(now["registered_at"], taken["registered_at"]);
     assert!(now["last_heartbeat"].as_f64() > taken["last_heartbeat"].as_f64());
 
     // Its end takes nothing from the newer one, which then answers the health check.
     assert!(older.stop(Duration::from_secs(5)).await.success());
-    assert!(client.lists("double", newer.instance()).await);
+    assert!(client.usable("double", newer.instance()).await);
     wait_until(SOON, "the newer one answers", async || newer.healthy().await).await;
 }

@@ -37,14 +37,14 @@ async fn a_service_that_is_not_healthy_is_shown_as_critical_until_it_is() {
     let node = Registry::on_sqlite().started().await;
     let service = Switch::start(Answer::Failing).await;
     let sidecar =
-        Sidecar::of("late", service.port(), &node.url()).with("INITIAL_WAIT_TIMEOUT", "2").started();
+        Sidecar::of("late", service.port(), &node.url()).with("INITIAL_WAIT_TIMEOUT", "5").started();
     wait_until(SOON, "probed", async || service.probes() > 0).await;
     assert!(node.client().instance("late", sidecar.instance()).await.is_none(), "registered too early");
     wait_until(SOON, "registered as critical", async || {
         node.client().instance("late", sidecar.instance()).await.is_some_and(|it| it["status"] == "critical")
     })
     .await;
-    assert!(!node.client().lists("late", sidecar.instance()).await, "handed out while critical");
+    assert!(!node.client().usable("late", sidecar.instance()).await, "handed out while critical");
     service.set(Answer::Healthy);
     let instance = sidecar.listed(node.client()).await;
     assert_eq!(instance["metadata"]["version"], "3");

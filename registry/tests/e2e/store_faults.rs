@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::StatusCode;
 use rustix::process::{Pid, kill_process};
 use sqlx::{Connection, PgConnection};
-use testkit::{Postgres, Proxy, ProxyMode, Signal, wait_until};
+use testkit::{Postgres, Proxy, ProxyMode, Signal, Stopwatch, wait_until};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{Client, Poller, Registry, SOON, TICK, TTL, execute};
@@ -37,7 +37,7 @@ struct Answers {
 }
 
 async fn in_time<T>(call: impl Future<Output = reqwest::Result<T>>) -> T {
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let reply = call.await.unwrap();
     assert!(begun.elapsed() < LONGEST, "{:?}", begun.elapsed());
     reply
@@ -99,16 +99,16 @@ impl Ward {
     /// Fails unless everything is as it was in time, and nothing ends falsely for a lease after that.
     async fn whole_again(self) {
         let client = self.node.client();
-        let over = Instant::now();
-        wait_until(WHOLE_AGAIN, "the node is ready", async || client.ready().await).await;
+        let over = Stopwatch::start();
+        wait_until(SOON, "the node is ready", async || client.ready().await).await;
         // More at once than there are connections.
-        wait_until(WHOLE_AGAIN, "registrations are taken", async || {
+        wait_until(SOON, "registrations are taken", async || {
             let calls =
                 (0..8).map(|n| client.register_once(["after", "later"][n % 2], ["a", "b", "c", "d"][n / 2]));
             join_all(calls).await.into_iter().all(|reply| reply.unwrap().status.is_success())
         })
         .await;
-        wait_until(WHOLE_AGAIN, "the breaker closes", async || !self.breaker_open().await).await;
+        wait_until(SOON, "the breaker closes", async || !self.breaker_open().await).await;
         assert!(over.elapsed() < WHOLE_AGAIN, "{:?}", over.elapsed());
         let health = client.get("/health").await.unwrap().body;
         assert_eq!(

@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use registry_wire::ProblemType;
-use testkit::ProxyMode;
+use testkit::{ProxyMode, Stopwatch};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Client, LONGEST, Reply, blind, keep, scaled, start};
+use crate::support::{Client, LONGEST, Reply, SOON, blind, keep, scaled, start, unscaled};
 
 #[tokio::test]
 async fn others_answer_for_a_blind_node() {
-    let cluster = start(scaled()).await;
+    let cluster = start(unscaled()).await;
     let client = Client::new(cluster.nginx.port());
     keep(&cluster, &client).await;
     blind(&cluster, &[0]).await;
@@ -31,7 +31,7 @@ async fn others_answer_for_a_blind_node() {
 
 #[tokio::test]
 async fn a_beat_goes_on_while_a_node_becomes_blind_and_sees_again() {
-    let cluster = start(scaled()).await;
+    let cluster = start(unscaled()).await;
     let client = Client::new(cluster.nginx.port());
     keep(&cluster, &client).await;
     for mode in [ProxyMode::Refuse, ProxyMode::BlackHole, ProxyMode::Reset] {
@@ -43,7 +43,7 @@ async fn a_beat_goes_on_while_a_node_becomes_blind_and_sees_again() {
             let reply = client.get("/services/kept").await.unwrap();
             assert!(reply.lists("one") && reply.age.unwrap() <= 3, "{mode:?} {reply:?}");
             seen_blind |= !cluster.nodes[2].is_ready().await;
-            assert!(begun.elapsed() < crate::support::SOON, "{mode:?}: never blind");
+            assert!(begun.elapsed() < SOON, "{mode:?}: never blind");
         }
         cluster.nodes[2].store().set(ProxyMode::Pass);
         cluster.nodes[2].ready().await;
@@ -118,7 +118,7 @@ async fn two_blind_and_one_dead_still_give_the_stale_list() {
     // In every order: until the dead one was tried first, second and last.
     let dead = cluster.nodes[2].port().to_string();
     let mut round = 0;
-    testkit::wait_until(crate::support::SOON, "each place of the dead node in a first pass", async || {
+    testkit::wait_until(SOON, "each place of the dead node in a first pass", async || {
         let reply = client.get("/services/kept").await.unwrap();
         assert_eq!(reply.status, 200, "{reply:?}");
         assert!(reply.lists("one") && reply.age.unwrap() >= 4, "{reply:?}");
@@ -147,7 +147,7 @@ fn place_in_first_pass(line: &str, node: &str) -> Option<usize> {
 
 #[tokio::test]
 async fn one_blind_one_paused_and_one_well_give_a_fresh_list() {
-    let cluster = start(scaled()).await;
+    let cluster = start(unscaled()).await;
     let client = Client::new(cluster.nginx.port());
     keep(&cluster, &client).await;
     blind(&cluster, &[0]).await;
@@ -184,8 +184,9 @@ async fn nodes_that_restart_without_a_store_say_nothing_until_they_know() {
     for node in &cluster.nodes {
         node.store().set(ProxyMode::Pass);
     }
+    let back = Stopwatch::start();
     // Never a 404 and never an empty list on the way.
-    testkit::wait_until(Duration::from_secs(5), "listed again", async || {
+    testkit::wait_until(SOON, "listed again", async || {
         let reply = client.get("/services/kept").await.unwrap();
         let names = client.get("/services").await.unwrap();
         assert!(names.status == 503 || names.body == serde_json::json!(["kept"]), "{names:?}");
@@ -193,6 +194,7 @@ async fn nodes_that_restart_without_a_store_say_nothing_until_they_know() {
         reply.status == 200
     })
     .await;
+    assert!(back.elapsed() < Duration::from_secs(5), "listed again after {:?}", back.elapsed());
     cluster.ready().await;
     assert_eq!(client.beat("kept", "one").await.unwrap().status, 200);
 }

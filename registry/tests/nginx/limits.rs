@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use registry_wire::{Problem, ProblemType, limits::BODY_MAX};
 use serde_json::json;
-use testkit::Nginx;
+use testkit::{Nginx, Stopwatch};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 use crate::support::{Answer, Client, SOON, Stub, start, unscaled};
@@ -125,7 +125,7 @@ async fn what_is_not_http_is_refused_as_malformed() {
 async fn a_silent_or_slow_client_is_let_go_within_10_s() {
     let node = Stub::start(Answer::Status(200, "", "{}")).await;
     let nginx = Nginx::start(&[node.port]).await;
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let starts = ["", "GET /ser", "PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12345"];
     let ends = starts.map(|start| {
         let port = nginx.port();

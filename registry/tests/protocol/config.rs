@@ -6,7 +6,7 @@ use crate::program::{Program, command};
 
 /// Runs the program to its end. Returns its exit status and the one line that it left.
 fn ends(arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let mut command: Command = command(dir.path());
     // So that a setting that is taken by mistake does not keep the test waiting on a port that is not ours.
     command.env("REGISTRY_LISTEN", "127.0.0.1:0").env("REGISTRY_LOG", "error");
@@ -28,7 +28,7 @@ fn one_line(error: &str, context: &str) {
 
 #[test]
 fn settings_that_cannot_be_used_are_64() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
@@ -106,7 +106,7 @@ fn settings_that_cannot_be_used_are_64() {
 
 #[test]
 fn what_is_not_there_is_69() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let no_database = dir.path().join("text.db");
     fs::write(&no_database, "this is no database, but long enough to have a header. ".repeat(100)).unwrap();
     let no_database = no_database.to_str().unwrap();
@@ -130,7 +130,7 @@ fn what_is_not_there_is_69() {
 
 #[tokio::test]
 async fn a_second_process_on_the_same_file_is_69() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let url = format!("sqlite://{}/registry.db", dir.path().display());
     let first = Program::start(&[("DATABASE_URL", &url)]).await;
     let (status, error) = ends(&[], &[("DATABASE_URL", &url)]);
@@ -164,7 +164,7 @@ const SETTINGS: [(&str, &str); 15] = [
 
 #[test]
 fn help_shows_every_setting_as_a_flag_and_as_a_variable() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let output = Program::run_to_its_end(command(dir.path()).args(["serve", "--help"]));
     let help = String::from_utf8(output.stdout).unwrap();
     for (variable, flag) in SETTINGS {
@@ -203,7 +203,7 @@ fn a_flag_means_what_its_variable_means() {
 
 #[tokio::test]
 async fn secrets_are_read_from_files() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
@@ -232,7 +232,7 @@ async fn secrets_are_read_from_files() {
 
 #[test]
 fn help_and_version_are_no_errors() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     for (arguments, part) in [
         (["--help"].as_slice(), "serve"),
         (&["serve", "--help"], "DATABASE_URL"),

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use registry_wire::ProblemType;
 use serde_json::{Value, json};
-use testkit::wait_until;
+use testkit::{Stopwatch, wait_until};
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{Node, PATIENCE, Store, path};
+use crate::harness::{Node, PATIENCE, Store, TICK_MS, path};
 
 both!(
     hidden_within_a_second_and_a_half_of_its_ttl,
@@ -89,6 +89,7 @@ async fn an_entry_whose_lease_has_ended_is_gone(store: Store) {
     wait_until(PATIENCE, "the entry is removed", async || {
         seen_removed = removed().await;
         let reason = "no heartbeat for 3 s";
+        let watch = Stopwatch::start();
         let instance = node.get(&path("web", "a")).await;
         let service = node.get("/services/web").await;
         let all = node.get("/services/web?all=true").await;
@@ -99,7 +100,10 @@ async fn an_entry_whose_lease_has_ended_is_gone(store: Store) {
             all.gone(ProblemType::UnknownService, "expired", reason);
             assert!(service.body["detail"].as_str().unwrap().contains("'a'"), "{service:?}");
         }
-        assert_eq!(node.get("/instances").await.ok()["instances"], json!([]));
+        let listed = node.get("/instances").await.ok()["instances"].clone();
+        // A node that stood still with its machine for three ticks was blind, and lists what it is not sure of.
+        let blind = watch.longest_stall() > Duration::from_millis(TICK_MS);
+        assert!(listed == json!([]) || blind, "{listed}");
         seen_removed
     })
     .await;
@@ -151,7 +155,7 @@ async fn a_beat_of_a_hidden_entry_revives_it(store: Store) {
         node.beat("web", "a", &json!({"session": "s"})).await.ok();
         let entry = node.get(&path("web", "a")).await;
         assert_eq!(entry.ok()["stale"], false, "{entry:?}");
-        assert_eq!(entry.body["ttl_remaining"], 3, "{entry:?}");
+        assert!((2..=3).contains(&entry.body["ttl_remaining"].as_u64().unwrap()), "{entry:?}");
         assert!(listed(&node, "web").await);
     }
     // The row was there all the time: nothing was removed and put back.
@@ -241,7 +245,7 @@ async fn what_the_operator_does_is_no_beat(store: Store) {
 }
 
 async fn entries_survive_a_restart(store: Store) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let url = match store {
         Store::Sqlite => format!("sqlite://{}/registry.db", dir.path().display()),
         Store::Postgres => testkit::Postgres::shared().fresh_database().await,

@@ -14,7 +14,7 @@ use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{Postgres, StopMode, wait_until};
+use testkit::{Postgres, StopMode, Stopwatch, wait_until};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{Answer, Node, PATIENCE, Store, path};
@@ -68,13 +68,13 @@ impl Program {
 
     /// Starts a node and waits until it listens.
     pub(crate) async fn listening(settings: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::memory_dir();
         Self::listening_by(command(dir.path()), dir, settings).await
     }
 
     /// Starts a node by a script that ends in the program, which is `$0`, and waits until it is ready.
     pub(crate) async fn start_in_shell(script: &str, settings: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::memory_dir();
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", script, env!("CARGO_BIN_EXE_registry")]);
         shell
@@ -186,7 +186,7 @@ impl Program {
 
 /// A database, and what must outlive its use.
 async fn database(store: Store) -> (String, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let url = match store {
         Store::Sqlite => format!("sqlite://{}/registry.db", dir.path().display()),
         Store::Postgres => Postgres::shared().fresh_database().await,
@@ -200,7 +200,7 @@ async fn sigterm_ends_it_in_order(store: Store) {
         let program = Program::start(&[("DATABASE_URL", &url)]).await;
         let put = program.put(&path("web", "a"), &json!({"endpoint": "http://h:1"})).await;
         assert!(matches!(put.status, 200 | 201), "{put:?}");
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         program.signal(signal);
         // First balancers are told; it goes on serving until they had the time to notice.
         wait_until(PATIENCE, "it is not ready any more", async || {
@@ -287,7 +287,7 @@ async fn postgres_away_at_start() {
     postgres.stop(StopMode::Immediate);
     wait_until(PATIENCE, "it is blind", async || program.get("/readyz").await.status == 503).await;
     assert_eq!(program.healthcheck(), Some(0), "blind");
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     assert_eq!(program.terminate().await, Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

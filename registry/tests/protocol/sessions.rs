@@ -112,7 +112,7 @@ async fn a_deregistered_session_stays_ended(store: Store) {
 }
 
 async fn an_ended_session_is_forgotten_after_an_hour(store: Store) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let url = match store {
         Store::Sqlite => format!("sqlite://{}/registry.db", dir.path().display()),
         Store::Postgres => Postgres::shared().fresh_database().await,

@@ -24,7 +24,7 @@ fn url(path: &Path) -> String {
 
 #[tokio::test]
 async fn a_second_store_on_the_file_is_refused_until_the_first_is_closed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let url = url(&dir.path().join("r.db"));
     let first = Store::open(&url).await.unwrap();
     let text = refused(&url).await;
@@ -61,7 +61,7 @@ async fn process_that_holds_the_file() {
 
 #[tokio::test]
 async fn a_second_process_is_refused_and_a_killed_one_leaves_everything() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = testkit::memory_dir();
     let file = dir.path().join("r.db");
     let mut child = holder(&file);
     assert!(refused(&url(&file)).await.contains("in use by another process"));

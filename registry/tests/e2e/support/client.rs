@@ -24,7 +24,13 @@ pub(crate) struct Reply {
 
 impl Client {
     pub(crate) fn new(port: u16) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(8)).build().unwrap();
+        // A node closes what has been silent for 8 s; a call must not meet that.
+        let idle = Duration::from_secs(3);
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(8))
+            .pool_idle_timeout(idle)
+            .build()
+            .unwrap();
         Self { http, base: format!("http://127.0.0.1:{port}") }
     }
 
@@ -103,7 +109,19 @@ impl Client {
         (reply.status == StatusCode::OK).then_some(reply.body)
     }
 
-    /// Whether an instance is among the usable ones.
+    /// The instance object of one that is there, also from a node that cannot see its store for a moment.
+    pub(crate) async fn entry(&self, service: &str, instance: &str) -> Value {
+        let reply = self.look(&format!("/services/{service}/instances/{instance}")).await;
+        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+        reply.body
+    }
+
+    /// Whether an instance is among the usable ones; asks again while the node cannot see its store.
+    pub(crate) async fn usable(&self, service: &str, instance: &str) -> bool {
+        self.look(&format!("/services/{service}")).await.lists(instance)
+    }
+
+    /// Whether a node answers that an instance is among the usable ones.
     pub(crate) async fn lists(&self, service: &str, instance: &str) -> bool {
         self.get(&format!("/services/{service}")).await.is_ok_and(|reply| reply.lists(instance))
     }

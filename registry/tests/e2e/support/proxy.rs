@@ -30,7 +30,8 @@ impl Proxy {
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+                let mut arrivals = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                arrivals.push(Instant::now());
                 if *state.borrow() {
                     tokio::spawn(forward(client, node, state.clone()));
                 }
@@ -43,14 +44,18 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Lets connections through from now on.
-    pub(crate) fn connect(&self) {
+    /// Lets connections through from now on. How many came before, and were not let through.
+    pub(crate) fn connect(&self) -> usize {
+        let arrivals = self.arrivals();
         self.connected.send_replace(true);
+        arrivals.len()
     }
 
-    /// Ends every connection, and drops each that comes from now on.
-    pub(crate) fn cut(&self) {
+    /// Ends every connection, and drops each that comes from now on. How many came before.
+    pub(crate) fn cut(&self) -> usize {
+        let arrivals = self.arrivals();
         self.connected.send_replace(false);
+        arrivals.len()
     }
 
     /// How many connections came.

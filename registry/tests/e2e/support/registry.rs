@@ -5,7 +5,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use testkit::{Process, Signal, free_port, wait_until};
+use testkit::{Process, Signal, Stopwatch, free_port, wait_until};
 
 use super::{Client, REGISTRY, SOON, TICK};
 
@@ -26,7 +26,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// A node that is not started yet, on a SQLite file of its own.
     pub(crate) fn on_sqlite() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = testkit::memory_dir();
         let database = format!("sqlite://{}", dir.path().join("registry.db").display());
         Self::new(dir, database)
     }
@@ -113,7 +113,10 @@ impl Registry {
 
     /// SIGTERM, and its exit status.
     pub(crate) async fn stop(&self) -> ExitStatus {
+        let asked = Stopwatch::start();
         self.process().signal(Signal::TERM);
-        self.process().wait(STOP).await
+        let status = self.process().wait(SOON).await;
+        assert!(asked.elapsed() < STOP, "it ended after {:?}", asked.elapsed());
+        status
     }
 }

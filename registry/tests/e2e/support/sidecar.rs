@@ -3,7 +3,7 @@ use std::process::{Command, ExitStatus};
 use reqwest::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::{Process, Signal, wait_until};
+use testkit::{Process, Signal, Stopwatch, wait_until};
 
 use super::{Client, SOON, sidecar_program};
 
@@ -90,12 +90,12 @@ impl Sidecar {
             client.lists(&self.service, &self.instance).await
         })
         .await;
-        client.instance(&self.service, &self.instance).await.unwrap()
+        client.entry(&self.service, &self.instance).await
     }
 
     /// Waits until it is in no list, with `?all=true` neither.
-    pub(crate) async fn gone(&self, client: &Client, deadline: std::time::Duration) {
-        wait_until(deadline, "the instance is gone", async || {
+    pub(crate) async fn gone(&self, client: &Client) {
+        wait_until(SOON, "the instance is gone", async || {
             client.get(&self.path()).await.is_ok_and(|reply| reply.status == StatusCode::NOT_FOUND)
         })
         .await;
@@ -113,9 +113,12 @@ impl Sidecar {
         self.process().kill_9().await;
     }
 
-    /// SIGTERM, and its exit status.
-    pub(crate) async fn stop(&self, deadline: std::time::Duration) -> ExitStatus {
+    /// SIGTERM, and its exit status. Fails if it takes longer to exit than `promised`.
+    pub(crate) async fn stop(&self, promised: std::time::Duration) -> ExitStatus {
+        let asked = Stopwatch::start();
         self.process().signal(Signal::TERM);
-        self.process().wait(deadline).await
+        let status = self.process().wait(SOON).await;
+        assert!(asked.elapsed() < promised, "it ended after {:?}", asked.elapsed());
+        status
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use registry_wire::{Problem, ProblemType, problem};
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use testkit::Stopwatch;
 
 /// Calls one port. Each value has connections of its own.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ pub(crate) struct Reply {
     /// Seconds since the answering node saw its store.
     pub(crate) age: Option<u64>,
     pub(crate) body: Value,
+    /// How long that took while this machine ran.
     pub(crate) took: Duration,
 }
 
@@ -70,7 +71,7 @@ impl Client {
 
 impl Reply {
     pub(crate) async fn of(request: RequestBuilder) -> reqwest::Result<Self> {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let age = headers.get("age").and_then(|age| age.to_str().ok()?.parse().ok());
