@@ -6,6 +6,7 @@ mod healthcheck;
 use std::{
     ffi::OsString,
     io::{IsTerminal, Write},
+    net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
 };
 
@@ -43,11 +44,11 @@ enum Command {
     Dev,
     /// Ask the node on this machine whether it is alive; exit 0 if it is
     Healthcheck,
-    /// A small service with /health, for `dev`
+    /// A small service with /health, for `dev` and docker-compose.yml
     #[command(hide = true)]
     Sample {
-        /// Port to listen on at 127.0.0.1
-        port: u16,
+        /// Port to listen on at 127.0.0.1 [default: what a node would listen on]
+        port: Option<u16>,
     },
 }
 
@@ -94,7 +95,13 @@ fn execute(cli: &Cli) -> Result<(), Exit> {
         .build()
         .map_err(|error| Exit(EXIT_UNAVAILABLE, format!("threads cannot be started: {error}")))?;
     match command {
-        Command::Sample { port } => runtime.block_on(sample(port)).map_err(|error| unavailable(&error)),
+        Command::Sample { port } => {
+            let address = match port {
+                Some(port) => (Ipv4Addr::LOCALHOST, port).into(),
+                None => cli.settings.listen().map_err(usage)?,
+            };
+            runtime.block_on(sample(address)).map_err(|error| unavailable(&error))
+        }
         Command::Dev => {
             let config = cli.settings.config().map_err(usage)?;
             log::start(&logging);
@@ -108,9 +115,9 @@ fn execute(cli: &Cli) -> Result<(), Exit> {
     }
 }
 
-async fn sample(port: u16) -> std::io::Result<()> {
+async fn sample(address: SocketAddr) -> std::io::Result<()> {
     let stop = lifecycle::stop_signal()?;
-    http::sample(port, async {
+    http::sample(address, async {
         stop.await;
     })
     .await

@@ -1,7 +1,7 @@
 //! Settings: flags and environment variables in, checked values out, or one line that says what to change.
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -171,14 +171,7 @@ impl Settings {
     /// # Errors
     /// The first setting that cannot be used.
     pub fn config(&self) -> Result<Config, ConfigError> {
-        let listen = self.listen.as_deref().unwrap_or("127.0.0.1:8888");
-        let listen: SocketAddr = listen.parse().map_err(|_| {
-            bad(
-                "REGISTRY_LISTEN",
-                listen,
-                "must be an address and a port of 0 to 65535, such as 127.0.0.1:8888",
-            )
-        })?;
+        let listen = self.listen()?;
         let auth_token =
             token("REGISTRY_AUTH_TOKEN", self.auth_token.as_ref(), self.auth_token_file.as_ref())?;
         let read_token =
@@ -206,6 +199,16 @@ impl Settings {
             trusted_proxies: self.trusted_proxies()?,
             changes_waiting: CHANGES_WAITING,
         })
+    }
+
+    /// Where to listen.
+    ///
+    /// # Errors
+    /// It is no address with a port.
+    pub fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        let listen = self.listen.as_deref().unwrap_or("127.0.0.1:8888");
+        let rule = "must be an address and a port of 0 to 65535, such as 127.0.0.1:8888";
+        listen.parse().map_err(|_| bad("REGISTRY_LISTEN", listen, rule))
     }
 
     fn database_url(&self) -> Result<SecretString, ConfigError> {
@@ -305,8 +308,10 @@ fn secret(
         }
         (Some(value), None) => Ok(Some(value.clone().into())),
         (None, Some(path)) => {
-            let text = fs::read_to_string(path)
-                .map_err(|error| ConfigError(format!("{name}_FILE: '{path}' cannot be read: {error}")))?;
+            let text = fs::read_to_string(path).map_err(|error| {
+                let advice = advice(&error);
+                ConfigError(format!("{name}_FILE: '{path}' cannot be read: {error}{advice}"))
+            })?;
             let text = text.trim();
             if text.is_empty() {
                 return Err(ConfigError(format!("{name}_FILE: '{path}' is empty")));
@@ -314,6 +319,19 @@ fn secret(
             Ok(Some(text.to_owned().into()))
         }
         (None, None) => Ok(None),
+    }
+}
+
+/// What to do about a file that cannot be read, where the error alone does not say.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            "; Docker makes a directory where the file to mount is missing: remove it and make the file \
+             (make secrets makes those of docker-compose.yml)"
+        }
+        io::ErrorKind::NotFound => "; mount the file there (make secrets makes those of docker-compose.yml)",
+        io::ErrorKind::PermissionDenied => "; let the user of this process read it",
+        _ => "",
     }
 }
 

@@ -31,6 +31,7 @@
 //! ```
 
 mod address;
+mod advice;
 pub mod backoff;
 pub mod cli;
 mod client;

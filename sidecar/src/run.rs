@@ -23,6 +23,7 @@ use url::Url;
 use crate::{
     Config, ConfigError,
     address::Finder,
+    advice,
     client::Client,
     clock::{self, Clock},
     machine::{Answer, Event, Machine, Moment, ProbeOutcome, Report},
@@ -280,7 +281,7 @@ impl Sidecar {
         match event {
             Event::Ready => info!(service, "the service is healthy"),
             Event::WaitOver { output } => {
-                warn!(service, output, "registering as critical, and probing on");
+                warn!(service, output, advice = advice::SERVICE, "registering as critical, and probing on");
             }
             Event::Registered { registry, status, interval } => info!(
                 service,
@@ -302,14 +303,14 @@ impl Sidecar {
             }
             Event::Recovered => info!(service, "the service is healthy again, reporting passing"),
             Event::Trouble { registry, error: true, reason, failures } => {
-                error!(registry = url(registry), reason = &*reason, failures, "the registry refuses");
+                let advice = advice::call(&reason, self.config.token.is_some());
+                error!(registry = url(registry), reason = &*reason, advice, failures, "the registry refuses");
             }
-            Event::Trouble { registry, error: false, reason, failures } => warn!(
-                registry = url(registry),
-                reason = &*reason,
-                failures,
-                "no good answer from the registry"
-            ),
+            Event::Trouble { registry, error: false, reason, failures } => {
+                let advice = advice::call(&reason, self.config.token.is_some());
+                let registry = url(registry);
+                warn!(registry, reason = &*reason, advice, failures, "no good answer from the registry");
+            }
             Event::Reached { registry, failures } => {
                 info!(registry = url(registry), failures, "the registry answers again");
             }

@@ -76,6 +76,13 @@ fn a_secret_comes_from_a_file_without_its_line_end_and_from_one_place_only() {
     let file = Some(path.to_str().unwrap().to_owned());
     let config = Settings { auth_token_file: file.clone(), ..settings() }.config().unwrap();
     assert_eq!(config.auth_token.unwrap().expose_secret(), GOOD_TOKEN);
+    let mounted_by_mistake = directory.path().to_str().map(str::to_owned);
+    for (path, advice) in
+        [(mounted_by_mistake, "Docker makes a directory"), (Some("/nowhere/token".into()), "make secrets")]
+    {
+        let line = error(&Settings { database_url_file: path, ..settings() });
+        assert!(line.starts_with("DATABASE_URL_FILE: '/") && line.contains(advice), "{line}");
+    }
     let both = Settings { auth_token_file: file.clone(), auth_token: Some(GOOD_TOKEN.into()), ..settings() };
     assert!(error(&both).contains("both set"));
     std::fs::write(&path, "\n").unwrap();

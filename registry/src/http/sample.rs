@@ -1,17 +1,22 @@
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 
 use axum::{Json, Router, routing::get};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-/// A small service with `/health` on 127.0.0.1, for trying the registry out; runs until `stop`.
+/// A small service with `/health`, for trying the registry out; runs until `stop`. It answers `/livez` as a node does,
+/// so that the image's health check holds for it too.
 ///
 /// # Errors
-/// The port cannot be listened on.
-pub async fn sample(port: u16, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+/// The address cannot be listened on.
+pub async fn sample(
+    address: SocketAddr,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let routes = Router::new()
+        .route("/livez", get(async || "alive\n"))
         .route("/health", get(async || Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))))
-        .route("/", get(async || "This is the sample service of 'registry dev'.\n"));
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        .route("/", get(async || "This is the registry's sample service.\n"));
+    let listener = TcpListener::bind(address).await?;
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }

@@ -291,3 +291,24 @@ async fn postgres_away_at_start() {
     assert_eq!(program.terminate().await, Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn the_sample_listens_where_a_node_would_and_passes_the_health_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let listen = format!("127.0.0.1:{}", testkit::free_port());
+    let program = |argument: &str| {
+        let mut program = command(dir.path());
+        program.arg(argument).env("REGISTRY_LISTEN", &listen);
+        program
+    };
+    let mut sample = program("sample").spawn().unwrap();
+    wait_until(PATIENCE, "the sample passes the health check", async || {
+        assert_eq!(sample.try_wait().unwrap(), None, "the sample ended");
+        Program::run_to_its_end(&mut program("healthcheck")).status.success()
+    })
+    .await;
+    kill_process(Pid::from_child(&sample), Signal::TERM).unwrap();
+    assert_eq!(sample.wait().unwrap().code(), Some(0));
+    let wrong = Program::run_to_its_end(program("sample").env("REGISTRY_LISTEN", "here"));
+    assert_eq!(wrong.status.code(), Some(64), "{wrong:?}");
+}

@@ -1,7 +1,7 @@
 //! The environment variables.
 
 use std::{
-    collections::BTreeSet, env, ffi::OsString, fmt::Display, fs, ops::RangeInclusive, str::FromStr,
+    collections::BTreeSet, env, ffi::OsString, fmt::Display, fs, io, ops::RangeInclusive, str::FromStr,
     time::Duration,
 };
 
@@ -16,6 +16,10 @@ use crate::{
     machine::Settings,
 };
 
+/// What the values to be replaced in a template begin with. As a name or a host it would be valid, so it is refused
+/// before anything else looks at it.
+const PLACEHOLDER: &str = "CHANGE_ME";
+
 /// Variables by name. A variable that is set and empty counts as not set: that is what `${X:-}` in a compose file
 /// leaves.
 pub struct Source<'a>(&'a dyn Fn(&str) -> Option<OsString>);
@@ -29,13 +33,21 @@ impl<'a> Source<'a> {
     /// A variable's text.
     ///
     /// # Errors
-    /// It is not UTF-8.
+    /// It is not UTF-8, or what a template holds until it is filled in.
     pub fn text(&self, name: &str) -> Result<Option<String>, ConfigError> {
         let Some(value) = (self.0)(name).filter(|value| !value.is_empty()) else {
             return Ok(None);
         };
-        let text = value.into_string();
-        text.map(Some).map_err(|_| ConfigError::new(format!("{name} is not UTF-8: write it anew")))
+        let Ok(text) = value.into_string() else {
+            return Err(ConfigError::new(format!("{name} is not UTF-8: write it anew")));
+        };
+        if text.trim_start().starts_with(PLACEHOLDER) {
+            // Not the value: it may be a token by now.
+            return Err(ConfigError::new(format!(
+                "{name} still begins with {PLACEHOLDER}, as in the template: replace it with the value for your service"
+            )));
+        }
+        Ok(Some(text))
     }
 
     fn required(&self, name: &str, example: &str) -> Result<String, ConfigError> {
@@ -85,9 +97,9 @@ impl<'a> Source<'a> {
                 (Some(token), None) => (name.to_owned(), token),
                 (None, Some(path)) => {
                     let read = fs::read_to_string(&path).map_err(|error| {
+                        let (path, advice) = (shown(&path), advice(&error));
                         ConfigError::new(format!(
-                            "{file_name} is '{}', which cannot be read: {error}",
-                            shown(&path)
+                            "{file_name} is '{path}', which cannot be read: {error}{advice}"
                         ))
                     })?;
                     (file_name, read)
@@ -279,6 +291,18 @@ fn no_tls(name: &str) -> ConfigError {
     ConfigError::new(format!(
         "{name} asks for https, but this sidecar was built without TLS: use http, or a build with TLS"
     ))
+}
+
+/// What to do about a file that cannot be read, where the error alone does not say.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            "; Docker makes a directory where the file to mount is missing: remove it and put the file there"
+        }
+        io::ErrorKind::NotFound => "; mount the file there",
+        io::ErrorKind::PermissionDenied => "; let the user of this process read it",
+        _ => "",
+    }
 }
 
 fn wrong(name: &str, was: &str, want: impl Display) -> ConfigError {

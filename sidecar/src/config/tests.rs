@@ -73,6 +73,18 @@ fn what_is_missing_or_empty_is_named() {
 }
 
 #[test]
+fn a_value_of_the_template_that_was_not_replaced_is_named() {
+    for name in NAMES {
+        for value in ["CHANGE_ME", "CHANGE_ME_canary", " CHANGE_ME_canary"] {
+            let line = bad(&[(name, value)]);
+            assert!(line.starts_with(&format!("{name} still begins with CHANGE_ME")), "{line}");
+            assert!(line.contains("replace it") && !line.contains("canary"), "{line}");
+        }
+    }
+    assert_eq!(good(&[("SERVICE_NAME", "not-CHANGE_ME")]).service.as_str(), "not-CHANGE_ME");
+}
+
+#[test]
 fn every_value_out_of_bounds_is_one_line_that_names_variable_and_value() {
     let table = [
         ("SERVICE_NAME", "no spaces"),
@@ -173,6 +185,9 @@ fn the_first_token_that_is_set_counts_and_may_come_from_a_file() {
     assert_eq!(both, "REGISTRY_TOKEN and REGISTRY_TOKEN_FILE are both set: set one of them");
     let gone = bad(&[("REGISTRY_TOKEN_FILE", "/nowhere/token")]);
     assert!(gone.starts_with("REGISTRY_TOKEN_FILE is '/nowhere/token'"), "{gone}");
+    let directory = tempfile::tempdir().unwrap();
+    let line = bad(&[("REGISTRY_TOKEN_FILE", directory.path().to_str().unwrap())]);
+    assert!(line.contains("directory where the file to mount is missing"), "{line}");
     let empty = tempfile::NamedTempFile::new().unwrap();
     let line = bad(&[("REGISTRY_TOKEN_FILE", empty.path().to_str().unwrap())]);
     assert!(line.contains("holds nothing"), "{line}");
