@@ -53,6 +53,14 @@ deny: ## licences, sources and advisories of the dependencies (needs cargo-deny)
 dist: ## static binaries in dist/ (SIDECAR_FEATURES= : a sidecar without TLS, dist/sidecar-notls)
 	@scripts/dist $(if $(filter undefined,$(origin SIDECAR_FEATURES)),,--sidecar-features '$(SIDECAR_FEATURES)')
 
+.PHONY: images
+images: ## the images vertice-registry and vertice-registry-sidecar, from dist/; no image is pulled
+	@scripts/images
+
+.PHONY: secrets
+secrets: ## the secrets of docker-compose.yml in secrets/; what is there is kept
+	@scripts/secrets
+
 .PHONY: test-chroot
 test-chroot: dist ## the binaries in dist/ in an empty root: names from hosts and DNS, SIGTERM (needs root)
 	@scripts/test-chroot
