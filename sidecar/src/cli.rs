@@ -27,11 +27,11 @@ Environment:
   SERVICE_PORT             8080
   SERVICE_SCHEME           http
   SERVICE_HEALTH_ENDPOINT  /health
-  SERVICE_METADATA         k=v,k=v; wins over 'version' and 'status' of a JSON health answer
+  SERVICE_METADATA         none; k=v,k=v, which wins over 'version' and 'status' of a JSON health answer
   SERVICE_TTL              three heartbeats; 3 to 3600 seconds
   INSTANCE_ID              SERVICE_HOST:SERVICE_PORT
   REGISTRY_URL             http://vertice-register-lb:8888; a list with commas is tried in order
-  REGISTRY_TOKEN           or VERTICE_REGISTRY_TOKEN or REGISTRY_AUTH_TOKEN; each also with _FILE
+  REGISTRY_TOKEN           none; else VERTICE_REGISTRY_TOKEN, else REGISTRY_AUTH_TOKEN; each also with _FILE
   HEARTBEAT_INTERVAL       30 seconds, or less if the registry asks for less
   INITIAL_WAIT_TIMEOUT     60 seconds, then registers as critical
   HEALTH_INTERVAL          10 seconds

@@ -123,7 +123,10 @@ async fn registry(steps: &mut Steps<'_>, client: &Client, index: usize, url: &Ur
             reply.status
         )),
         Err(fault) => {
-            let advice = if fault.reason.starts_with("TLS") {
+            let advice = if fault.reason.contains("InvalidContentType") {
+                // rustls's word for a first answer that is no TLS at all.
+                "this port speaks no TLS: write http:// in REGISTRY_URL, or name the port that does"
+            } else if fault.reason.starts_with("TLS") {
                 "check the certificate's name and issuer; SSL_CERT_FILE names the issuers to trust"
             } else if origin.tls {
                 "check that this port speaks https"
