@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use fleet::{Catalog, Config, FaultKind, Fleet, History, Target, judge};
 use registry_wire::Ttl;
 use tempfile::TempDir;
-use testkit::{Postgres, Process, Signal, WallClock, free_port, wait_until};
+use testkit::{Postgres, Process, Signal, Stopwatch, WallClock, free_port, wait_until};
+use tokio::time::{Instant, sleep};
 
 /// Twelve in a lease.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -165,6 +166,19 @@ pub(crate) async fn registered(config: Config) -> Fleet {
     })
     .await;
     fleet
+}
+
+/// Waits for a time in which this machine never stood still for so long that nodes were blind, as all leases count anew
+/// after that, and the judge excuses what they answer. Gives up after a minute.
+pub(crate) async fn calm(time: Duration) {
+    let begun = Instant::now();
+    let (mut since, mut watch) = (Instant::now(), Stopwatch::start());
+    while since.elapsed() < time && begun.elapsed() < SOON {
+        sleep(TICK).await;
+        if watch.longest_stall() > TICK {
+            (since, watch) = (Instant::now(), Stopwatch::start());
+        }
+    }
 }
 
 /// Ends a fleet, and judges what happened.

@@ -10,7 +10,7 @@ use registry_wire::Ttl;
 use testkit::{Signal, StopMode, WallClock};
 use tokio::time::sleep;
 
-use crate::cluster::{Cluster, TTL, registered, verdict};
+use crate::cluster::{Cluster, TTL, calm, registered, verdict};
 
 /// Longer than a lease.
 const LONG: Duration = Duration::from_millis(3500);
@@ -144,7 +144,8 @@ async fn leases_that_never_end_are_zombies() {
         // Few enough for no brake.
         let dead = fleet.pick(5);
         fleet.kill(&dead);
-        sleep(TTL + Duration::from_secs(8)).await;
+        // Of which a node needs a moment to see again, if it was blind before.
+        calm(TTL + Duration::from_secs(10)).await;
         verdict(fleet).await.1
     })
     .await;
@@ -184,7 +185,7 @@ async fn leases_that_end_although_too_many_are_silent_tell_of_no_brake() {
         sleep(SETTLED).await;
         let dead = fleet.pick(25);
         fleet.kill(&dead);
-        sleep(ttl + Duration::from_secs(2)).await;
+        calm(ttl + Duration::from_secs(2)).await;
         verdict(fleet).await.1
     })
     .await;
