@@ -216,8 +216,8 @@ fn a_sidecar_before_its_registry_registers_when_that_comes() {
 
 #[test]
 fn a_registry_that_restarts_with_its_entries_sees_beats_and_no_registration() {
-    let (service, registry) = (Service::healthy(), Registry::start());
-    let address = registry.server.address;
+    let (service, address) = (Service::healthy(), free_address());
+    let registry = Registry::start_on(TcpListener::bind(address).unwrap());
     let mut sidecar = Sidecar::start(quick(&service, &registry.url()));
     registry.server.wait("a beat", |seen| beats(seen) >= 1);
     let entries = std::mem::take(&mut *registry.state.lock().unwrap());
