@@ -313,7 +313,7 @@ impl Machine {
     }
 
     /// A change that the registry should hear of at once: no later than a second after a failed call, and not while
-    /// another process holds the id or the registry asked for a pause.
+    /// another process holds the id or the registry has too much to do and asked for a pause.
     fn hurry(&mut self, now: Moment) {
         if self.flight.is_some() || self.phase != Phase::Registered || self.round.retry_after.is_some() {
             return;

@@ -54,10 +54,11 @@ impl Failure {
     }
 }
 
-/// Seconds after which a refused beat may come again: a third of the time between two beats. Nothing is lost by it, as the
-/// lease will have all of its TTL, and while a store is away every sidecar there is comes again and again, to each node.
+/// Seconds after which a refused beat may come again: half of the time between two beats. This node will give the lease
+/// all of its TTL, and while a store is away every sidecar there is comes again and again, to each node. No longer: where
+/// this node alone is blind, the others go on counting.
 fn beat_again(ttl: Ttl) -> u32 {
-    (ttl.seconds() / 9).max(RETRY_AFTER_SECONDS)
+    (ttl.seconds() / 6).max(RETRY_AFTER_SECONDS)
 }
 
 impl From<FieldError> for Failure {

@@ -132,6 +132,8 @@ impl Machine {
             self.due = now;
         } else {
             self.pause(now, flight, rng);
+            // Asked of a beat that says nothing new.
+            self.round.retry_after = None;
         }
     }
 

@@ -246,10 +246,13 @@ fn a_status_change_after_a_failed_call_waits_a_second_at_most_unless_a_pause_was
         _ => (millis(1), ProbeOutcome::unhealthy("HTTP 500")),
     };
     for seed in 0..50 {
-        let mut world = World::new(seed, Settings::default()).service(dies).registry(|at, _| {
+        let mut world = World::new(seed, Settings::default()).service(dies).registry(move |at, _| {
             // Away when the third bad probe comes in, and back a moment later.
             let away = at > seconds(60) && at < millis(120_500);
-            (millis(1), if away { refused_connection() } else { granted() })
+            // It may ask for a pause: of beats that say nothing new.
+            let blind = Answer::Unavailable { retry_after: Some(seconds(15)), reason: "HTTP 503".into() };
+            let away = away.then(|| if seed % 2 == 0 { refused_connection() } else { blind });
+            (millis(1), away.unwrap_or_else(granted))
         });
         world.run(seconds(300));
         let third = world.probes.iter().filter(|at| **at >= seconds(100)).nth(2).unwrap();
