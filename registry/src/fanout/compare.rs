@@ -85,7 +85,8 @@ impl Applier {
                 }
             }
         });
-        stored.retain(|key, _| merge.removed.get(key).is_none_or(|removed| *removed <= slice.head));
+        // What left after the slice was read: in another node's row that was applied since, or ahead of the log.
+        stored.retain(|key, _| self.view.left(key).is_none_or(|left| left <= slice.head));
         let changed = mended.len();
         for (key, Stored { id, revision, record }) in stored {
             if !mended[..changed].iter().any(|(known, _)| *known == key) {

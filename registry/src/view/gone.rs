@@ -82,6 +82,11 @@ impl Gone {
         self.instances.get(key).filter(|gone| unix_now - gone.at <= MEMORY_SECONDS)
     }
 
+    /// The change that removed the last entry of a key.
+    pub fn revision(&self, key: &Key) -> Option<Revision> {
+        self.instances.get(key).map(|gone| gone.revision)
+    }
+
     /// The instance of a service that went last.
     pub fn last_of(&self, service: &ServiceName, unix_now: f64) -> Option<(InstanceId, GoneInstance)> {
         let instance = self.last_of_service.get(service)?;

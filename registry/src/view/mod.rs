@@ -112,6 +112,11 @@ impl View {
         self.gone.read().of_instance(key, unix_now).cloned()
     }
 
+    /// The revision at which the last entry of a key that is remembered went.
+    pub fn left(&self, key: &Key) -> Option<Revision> {
+        self.gone.read().revision(key)
+    }
+
     /// What is remembered of the instance of a service that went last.
     pub fn last_gone(&self, service: &ServiceName, unix_now: f64) -> Option<(InstanceId, GoneInstance)> {
         self.gone.read().last_of(service, unix_now)

@@ -77,6 +77,15 @@ fn what_is_newer_than_the_slice_is_left_alone() {
 }
 
 #[test]
+fn what_left_after_the_slice_stays_away() {
+    let (node, changes) = three();
+    // The slice was read first; then b left, and the log was read beyond it.
+    node.read(&[change(4, 2, Kind::Deregister, "b")]).unwrap();
+    assert_eq!(mend(&node, whole(3, stored(&changes))), []);
+    assert_eq!(node.endpoint("b"), None);
+}
+
+#[test]
 fn nothing_is_compared_before_the_log_was_read_that_far() {
     let (node, changes) = three();
     assert_eq!(mend(&node, whole(4, stored(&changes[..2]))), []);
