@@ -64,7 +64,9 @@ impl Applier {
     pub fn committed(&self, changes: &[Change], now: Moment) {
         let mut merge = self.merge.lock();
         merge.history.committed(changes);
-        self.apply(&mut merge, changes, now);
+        // What was read from the log before its own commit was answered is applied already, and what came after it too.
+        let cursor = merge.history.cursor();
+        self.apply(&mut merge, changes.iter().filter(|change| change.revision > cursor), now);
     }
 
     /// Applies rows read from the change log after the cursor, and moves it.

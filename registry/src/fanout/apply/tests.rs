@@ -125,6 +125,15 @@ fn an_older_row_that_is_read_later_does_not_undo_a_newer_change() {
 }
 
 #[test]
+fn an_own_change_that_was_read_before_its_answer_came_undoes_nothing() {
+    let node = node();
+    let own = change(1, 1, Kind::Register, "a");
+    node.read(&[own.clone(), change(2, 1, Kind::Deregister, "a")]).unwrap();
+    node.applier.committed(&[own], clock::now());
+    assert_eq!(node.endpoint("a"), None);
+}
+
+#[test]
 fn several_changes_of_a_key_in_one_call_end_with_the_last() {
     let node = node();
     let rows = [
