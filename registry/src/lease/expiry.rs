@@ -56,6 +56,10 @@ impl Core {
                 continue;
             }
             lease.queued = None;
+            if matches!(lease.life, Life::Held { .. }) {
+                // A removal that was under way since an earlier end put it here. What ends it is the hold.
+                continue;
+            }
             if lease.ended(sighting) {
                 // It was to be removed, and that did not come about.
                 self.ended.push(id);

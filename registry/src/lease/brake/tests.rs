@@ -398,6 +398,45 @@ fn different_ttls_are_silent_and_held_in_their_own_time() {
 }
 
 #[test]
+fn a_removal_that_did_not_come_about_ends_no_hold() {
+    let mut core = Core::new(TICK * 3);
+    let sight = Sight::ticking(TICK);
+    let see = |core: &mut Core, seconds: u64| {
+        sight.advance(at(seconds), at(seconds));
+        let sighting = sight.at(at(seconds));
+        while core.sift(&sighting, 7) {}
+        while core.judge(&sighting, 7) {}
+        sighting
+    };
+    for id in ids(1..=21) {
+        core.put(id, &record(id, 90), None, at(0), true);
+        core.heartbeat(at(0), &key(id), None, None);
+    }
+    for now in 0..=90 {
+        if now == 31 {
+            core.heard_elsewhere(&ids(2..=21), at(31));
+        }
+        see(&mut core, now);
+    }
+    // One ends as ever, and is to be removed at 93.
+    let sighting = sight.at(at(90));
+    assert_eq!(core.newly_ended(&sighting), [1]);
+    core.noted(1, Some((2, at(93))), &sighting);
+    // Meanwhile too many are silent, and word comes of a beat of it that had waited for the store.
+    core.heard_elsewhere(&[1], at(2));
+    see(&mut core, 91);
+    assert!(core.brake_is_on());
+    see(&mut core, 92);
+    assert_eq!(core.census().held, 1);
+    let sighting = see(&mut core, 93);
+    assert_eq!(core.due(&sighting), []);
+    for now in 94..=100 {
+        let sighting = see(&mut core, now);
+        assert!(!core.lease_ended(&key(1), &sighting), "its hold lasts until 272, and it is {now}");
+    }
+}
+
+#[test]
 fn who_never_beat_is_neither_counted_nor_held() {
     let mut fleet = Fleet::new(1, 3);
     for id in 10..100 {
