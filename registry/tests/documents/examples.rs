@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::{Process, Signal, wait_until};
 
-use crate::support::{Node, SOON, has, program, root, run, stub};
+use crate::support::{Node, REGISTRY, SOON, has, program, root, run, stub};
 
 /// A program that reads the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +57,12 @@ fn example(file: &str) -> PathBuf {
     path
 }
 
-/// A registration, and a 404 that no registry said.
+/// A 200 and two 404s that no registry said, the last as many a web framework says it.
 const PORTAL: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\nConnection: close\r\n\r\n<html></html>";
 const STRANGER: &str =
     "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+const FRAMEWORK: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 22\r\nConnection: close\r\n\r\n{\"detail\":\"Not Found\"}";
 
 const READ: &str = "5nB3vC6xL0pH8sD2";
 
@@ -90,8 +92,8 @@ async fn tells_answers_apart(reader: Reader) {
     assert!(err.contains("refused"), "{err}");
 
     let blind = Node::answering(&[("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")]).await;
-    let stubs =
-        [Some(PORTAL), Some(STRANGER), None].map(|answer| format!("http://127.0.0.1:{}", stub(answer)));
+    let stubs = [Some(PORTAL), Some(STRANGER), Some(FRAMEWORK), None]
+        .map(|answer| format!("http://127.0.0.1:{}", stub(answer)));
     for url in [nobody, &blind.url()].into_iter().chain(stubs.iter().map(String::as_str)) {
         let (code, out, err) = reader.fresh(url, "orders").await;
         assert_eq!((code, out.as_str()), (75, ""), "{url}: {err}");
@@ -249,22 +251,44 @@ fn with_sidecar(node: &Node, dir: &tempfile::TempDir, port: u16, command: &[&str
     Process::start("with-sidecar", dir.path(), &mut script)
 }
 
+/// Waits until the replica is handed out, and gives its path.
+async fn replica_is_passing(node: &Node, port: u16) -> String {
+    let path = format!("/services/twin/instances/127.0.0.1:{port}");
+    wait_until(SOON, "it is passing", async || status(node, &path).await.as_deref() == Some("passing")).await;
+    path
+}
+
+async fn is_deregistered(node: &Node, path: &str) {
+    let (code, body) = node.get(path).await.unwrap();
+    assert_eq!((code, &body["state"]), (StatusCode::NOT_FOUND, &json!("deregistered")), "{body}");
+}
+
 #[tokio::test]
-async fn with_sidecar_sh_registers_a_replica_and_leaves_before_it_ends() {
+async fn with_sidecar_sh_registers_a_replica_and_leaves_before_the_service_ends() {
+    if !has("curl") {
+        return;
+    }
     let node = Node::start(&[]).await;
     let dir = tempfile::tempdir().unwrap();
     let port = testkit::free_port();
-    let process = with_sidecar(&node, &dir, port, &[crate::support::REGISTRY, "sample", &port.to_string()]);
-    let path = format!("/services/twin/instances/127.0.0.1:{port}");
-    wait_until(SOON, "it is passing", async || status(&node, &path).await.as_deref() == Some("passing"))
-        .await;
+    // A service that, when it is told to end, notes whether readers may still be sent to it.
+    let noted = dir.path().join("noted");
+    let service = format!(
+        "{REGISTRY} sample {port} & trap 'curl -s -o /dev/null -w %{{http_code}} {}/services/twin >{}; kill $!; exit 3' TERM
+        wait $!",
+        node.url(),
+        noted.display()
+    );
+    let process = with_sidecar(&node, &dir, port, &["sh", "-c", &service]);
+    let path = replica_is_passing(&node, port).await;
     let children = process.descendants();
-    assert_eq!(children.len(), 2, "the sidecar and the service");
+    assert_eq!(children.len(), 3, "the sidecar, the service, and what that has started");
     process.signal(Signal::TERM);
-    assert_eq!(process.wait(SOON).await.code(), Some(0));
-    let (code, body) = node.get(&path).await.unwrap();
-    assert_eq!((code, &body["state"]), (StatusCode::NOT_FOUND, &json!("deregistered")), "{body}");
-    for pid in children {
+    assert_eq!(process.wait(SOON).await.code(), Some(3));
+    is_deregistered(&node, &path).await;
+    assert_eq!(std::fs::read_to_string(noted).unwrap(), "404");
+    // The service's own child ends when it is told to, which the service does not wait for.
+    for pid in &children[..2] {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(stat.is_empty() || stat.contains(") Z "), "{stat} is left");
     }
@@ -280,6 +304,20 @@ async fn with_sidecar_sh_ends_as_its_service_ends() {
     }
     let (code, _, errors) = run(Command::new("sh").arg(example("with-sidecar.sh"))).await;
     assert_eq!((code, errors.contains("usage")), (64, true));
+
+    // A service that dies takes its sidecar with it, which leaves politely.
+    let port = testkit::free_port();
+    let process = with_sidecar(&node, &dir, port, &[REGISTRY, "sample", &port.to_string()]);
+    let path = replica_is_passing(&node, port).await;
+    let is_sample = |pid: &u32| {
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.contains("sample")
+    };
+    let sample = process.descendants().into_iter().find(is_sample).unwrap();
+    let (code, _, _) = run(Command::new("kill").args(["-KILL", &sample.to_string()])).await;
+    assert_eq!(code, 0);
+    assert_eq!(process.wait(SOON).await.code(), Some(137));
+    is_deregistered(&node, &path).await;
 }
 
 #[tokio::test]
