@@ -61,6 +61,10 @@ images: ## the images vertice-registry and vertice-registry-sidecar, from dist/;
 secrets: ## the secrets of docker-compose.yml in secrets/; what is there is kept
 	@scripts/secrets
 
+.PHONY: test-containers
+test-containers: test-setup ## the images and compose files on this machine's Docker engine
+	@scripts/test-containers
+
 .PHONY: test-chroot
 test-chroot: dist ## the binaries in dist/ in an empty root: names from hosts and DNS, SIGTERM (needs root)
 	@scripts/test-chroot
