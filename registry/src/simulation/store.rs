@@ -42,7 +42,8 @@ pub(super) struct ModelStore {
     holders: BTreeMap<Key, Vec<Holder>>,
     /// When a lease of this key was last written.
     pub(super) last_beat: BTreeMap<Key, Time>,
-    /// When a change last renewed each key.
+    /// When a change last renewed each key; a revival too, which counts a lease anew although the beat that it is owed to
+    /// may be old.
     pub(super) last_change: BTreeMap<Key, Time>,
     /// What the store's clock is ahead by, for the ages that it gives at a load.
     pub(super) clock_ahead: Duration,
