@@ -36,7 +36,7 @@ fn mutation(kind: Kind, record: Record, expected: Option<i64>) -> Mutation {
     Mutation {
         kind,
         named_session: record.session.clone(),
-        body: Body { record, ended_session: None, last_seen: None },
+        body: Body::new(record),
         expected,
         noted_beat: None,
         reason: None,

@@ -167,8 +167,8 @@ impl Kind {
         matches!(self, Self::Deregister | Self::Expire)
     }
 
-    /// Whether it counts the lease anew, as a beat does. An operator's drain does not: it says nothing of the
-    /// instance.
+    /// Whether it counts the lease anew, as a beat does: one of that moment, or for a revival the one that it is owed to
+    /// (see [`Body::waited_ms`]). An operator's drain does not: it says nothing of the instance.
     pub const fn beats(self) -> bool {
         matches!(self, Self::Register | Self::Replace | Self::Status | Self::Revive)
     }
@@ -195,6 +195,27 @@ pub struct Body {
     /// Where the change removed the entry: its last beat, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<f64>,
+    /// Where the change put the entry back: for how long the beat that this is owed to had waited when the change was
+    /// sent to the store, in whole milliseconds, on the clock of the node that sent it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waited_ms: u64,
+}
+
+impl Body {
+    /// Of a change that says nothing but what the entry is.
+    pub const fn new(record: Record) -> Self {
+        Self { record, ended_session: None, last_seen: None, waited_ms: 0 }
+    }
+
+    /// How old what the change says of the instance was when it was sent to the store. Zero but where it put it back.
+    pub const fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited_ms)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A row of the change log.

@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// Applies changes in order of revision for each key: a row that is seen twice, or late, changes nothing. `now` is
-/// always the moment after the rows were read or committed: what they renew counts from there.
+/// always the moment after the rows were read or committed: what they renew counts from there, less what they say that
+/// it had waited.
 #[derive(Debug)]
 pub struct Applier {
     pub(super) leases: Arc<Leases>,
@@ -88,6 +89,7 @@ impl Applier {
 
     fn apply<'a>(&self, merge: &mut Merge, changes: impl IntoIterator<Item = &'a Change>, now: Moment) {
         let mut updates = Vec::new();
+        let mut revived = false;
         let mut in_this_call: HashMap<Key, Revision> = HashMap::new();
         for change in changes {
             let key = change.key();
@@ -117,10 +119,16 @@ impl Applier {
             } else {
                 let record = change.body.record.clone();
                 let ended = change.body.ended_session.as_ref();
-                let pulse = self.leases.put(change.id, &record, ended, now, change.kind.beats());
+                let seen = now.minus(change.body.waited());
+                let pulse = self.leases.put(change.id, &record, ended, seen, change.kind.beats());
+                revived |= change.kind == Kind::Revive;
                 merge.removed.remove(&key);
                 updates.push(Update::Put(Arc::new(Entry::new(change.id, change.revision, record, pulse))));
             }
+        }
+        if revived {
+            // The beat that it is owed to may be so old that the lease has ended again: no reader is to see it then.
+            self.leases.judge(now);
         }
         self.view.apply(updates);
     }

@@ -6,7 +6,7 @@ use super::decide::{Decision, decide};
 use crate::{
     clock::Moment,
     entry::{Change, Key},
-    lease::{Leases, Outcome, Submission},
+    lease::{Leases, Outcome, Submission, Write},
     store::{Mutation, Standing},
 };
 
@@ -36,9 +36,17 @@ impl Batch {
         Self { decided, conflicts: Vec::new() }
     }
 
-    /// What is to be committed.
-    pub(crate) fn mutations(&self) -> Vec<Mutation> {
-        self.decided.iter().map(|(_, decision)| decision.mutation.clone()).collect()
+    /// What is to be committed, as it is to be sent at `now`.
+    pub(crate) fn mutations(&self, now: Moment) -> Vec<Mutation> {
+        let mutation = |(submission, decision): &(Submission, Decision)| {
+            let mut mutation = decision.mutation.clone();
+            if let Write::Revive { beaten, .. } = &submission.write {
+                let waited = now.since(*beaten).as_millis();
+                mutation.body.waited_ms = u64::try_from(waited).unwrap_or(u64::MAX);
+            }
+            mutation
+        };
+        self.decided.iter().map(mutation).collect()
     }
 
     /// The store refused the batch for the changes at these places: the others are to be committed without them.

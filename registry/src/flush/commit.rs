@@ -73,7 +73,7 @@ async fn attempt(flush: &Flush, submissions: Vec<Submission>) -> Result<Vec<Subm
         Err(error) => return refuse(submissions, &error),
     };
     loop {
-        let mutations = batch.mutations();
+        let mutations = batch.mutations(clock::now());
         if mutations.is_empty() {
             return Ok(batch.into_submissions());
         }

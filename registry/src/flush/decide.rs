@@ -60,13 +60,13 @@ pub(super) fn decide(submission: &Submission, standing: Standing) -> Result<Deci
             let kind = if *hold { Kind::Hold } else { Kind::Release };
             Plan { reason: Some(reason.clone()), ..Plan::new(kind, record) }
         }
-        Write::Revive { body } => {
-            let named = body.record.session.clone();
+        Write::Revive { record, .. } => {
+            let named = record.session.clone();
             if standing.entry.is_some() || standing.has_ended(named.as_ref()) {
                 return Err(Outcome::Unknown);
             }
             let reason = Some("beat while it was removed as expired".to_owned());
-            Plan { named, reason, new: true, ..Plan::new(Kind::Revive, body.record.clone()) }
+            Plan { named, reason, new: true, ..Plan::new(Kind::Revive, Record::clone(record)) }
         }
     };
     let Plan { kind, body, named: named_session, noted_beat, reason, new } = plan;
@@ -87,7 +87,7 @@ struct Plan {
 
 impl Plan {
     const fn new(kind: Kind, record: Record) -> Self {
-        let body = Body { record, ended_session: None, last_seen: None };
+        let body = Body::new(record);
         Self { kind, body, named: None, noted_beat: None, reason: None, new: false }
     }
 }

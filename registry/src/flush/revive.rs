@@ -8,8 +8,9 @@ use tracing::{info, warn};
 
 use super::Flush;
 use crate::{
+    clock,
     entry::{Change, EntryId},
-    lease::{Outcome, Submission, Write},
+    lease::{Leases, Outcome, Submission, Write},
 };
 
 /// Puts entries back that were removed as expired while a beat of theirs had been acknowledged: an acknowledged beat
@@ -42,6 +43,10 @@ pub(super) async fn run(
 
 /// Returns the entries about which nothing is left to do.
 async fn settle(flush: &Flush, submit: &mpsc::Sender<Submission>, open: &BTreeSet<EntryId>) -> Vec<EntryId> {
+    // Who has been blind learns from the logs first whether another session took the place, or the instance left.
+    if flush.leases.sighting(clock::now()).blind {
+        return Vec::new();
+    }
     let ids: Vec<EntryId> = open.iter().copied().collect();
     let expired = match flush.store.expired(&ids).await {
         Ok(expired) => expired,
@@ -55,7 +60,7 @@ async fn settle(flush: &Flush, submit: &mpsc::Sender<Submission>, open: &BTreeSe
     for change in expired {
         let (reply, outcome) = oneshot::channel();
         let (id, key) = (change.id, change.key());
-        let submission = revival(change, reply);
+        let Some(submission) = revival(&flush.leases, change, reply) else { continue };
         replies.push((id, key, submit.send(submission).await.is_ok(), outcome));
     }
     for (id, key, sent, outcome) in replies {
@@ -68,10 +73,17 @@ async fn settle(flush: &Flush, submit: &mpsc::Sender<Submission>, open: &BTreeSe
     settled
 }
 
-/// Asks for an entry back.
-pub(crate) fn revival(expired: Change, reply: oneshot::Sender<Outcome>) -> Submission {
+/// Asks for an entry back, if a beat of it is still owed: it may have been removed in another way since, or another
+/// entry taken its place. It comes back as old as that beat.
+pub(crate) fn revival(
+    leases: &Leases,
+    expired: Change,
+    reply: oneshot::Sender<Outcome>,
+) -> Option<Submission> {
+    let beaten = leases.unwritten_beat(expired.id)?;
     let key = expired.key();
-    Submission { key, write: Write::Revive { body: Box::new(expired.body) }, actor: None, reply }
+    let write = Write::Revive { record: Box::new(expired.body.record), beaten };
+    Some(Submission { key, write, actor: None, reply })
 }
 
 /// Whether nothing is left to do: the entry is back, or another stands in its place, or its session has ended.

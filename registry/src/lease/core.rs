@@ -71,6 +71,11 @@ impl Lease {
         from.plus(if self.life == Life::Beating { silence(ttl) } else { ttl })
     }
 
+    /// Whether a beat of it was acknowledged here and is not known to be in the store.
+    const fn unwritten(&self) -> bool {
+        self.beaten || self.in_flight
+    }
+
     /// Whether it was judged to have ended and still has.
     pub(super) fn ended(&self, sighting: &Sighting) -> bool {
         self.pulse.ended(sighting, self.ttl.duration())
@@ -213,10 +218,14 @@ impl Core {
                 self.keys.remove(&lease.id);
                 self.ending.remove(&lease.id);
                 self.keys.insert(id, key.clone());
-                // Its beats that are not written yet are for the old number, which no row has any more; the entry
-                // that took its place begins with a lease of its own.
-                lease.beaten = false;
+                // Its beats that are not written yet are for the old number, which no row has any more. The entry that
+                // took its place counts from `seen`; what the same process did after that counts for it.
+                lease.beaten =
+                    lease.unwritten() && lease.session == record.session && lease.pulse.last_seen() > seen;
                 lease.in_flight = false;
+                if lease.beaten {
+                    self.beaten.push(id);
+                }
                 self.brake.becomes(lease.id, &mut lease.life, Life::New);
                 lease.id = id;
             }
@@ -302,7 +311,13 @@ impl Core {
 
     /// Whether a beat of this entry was acknowledged here and is not known to be in the store.
     pub fn has_unwritten_beat(&self, id: EntryId) -> bool {
-        self.by_id(id).is_some_and(|lease| lease.beaten || lease.in_flight)
+        self.unwritten_beat(id).is_some()
+    }
+
+    /// The last beat of this entry, if one was acknowledged here and is not known to be in the store.
+    pub fn unwritten_beat(&self, id: EntryId) -> Option<Moment> {
+        let lease = self.by_id(id).filter(|lease| lease.unwritten())?;
+        Some(lease.pulse.last_seen())
     }
 
     /// Beats that another node acknowledged, as of the moment at which this node read of them.

@@ -80,16 +80,20 @@ impl Leases {
         self.sight.age_of_row(later)
     }
 
-    /// Moves sight (see [`Sight::advance`]) and judges at once what can be seen from there: which leases have ended, and
-    /// whether the brake holds them.
+    /// Moves sight (see [`Sight::advance`]) and judges at once what can be seen from there.
     pub fn advance_sight(&self, seen: Moment, now: Moment) -> bool {
         let was_blind = self.sight.advance(seen, now);
+        self.judge(now);
+        was_blind
+    }
+
+    /// Judges what can be seen at `now`: which leases have ended, and whether the brake holds them.
+    pub fn judge(&self, now: Moment) {
         let sighting = self.sight.at(now);
         while self.core.lock().sift(&sighting, LEASES_PER_LOCK) {}
         while self.core.lock().judge(&sighting, LEASES_PER_LOCK) {}
         let events = self.core.lock().take_brake_events();
         events.into_iter().for_each(log);
-        was_blind
     }
 
     /// Makes this node blind; see [`Sight::lose`].
@@ -271,6 +275,11 @@ impl Leases {
     /// See [`Core::has_unwritten_beat`].
     pub fn has_unwritten_beat(&self, id: EntryId) -> bool {
         self.core.lock().has_unwritten_beat(id)
+    }
+
+    /// See [`Core::unwritten_beat`].
+    pub fn unwritten_beat(&self, id: EntryId) -> Option<Moment> {
+        self.core.lock().unwritten_beat(id)
     }
 
     /// Beats that other nodes acknowledged.

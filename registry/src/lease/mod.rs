@@ -27,7 +27,10 @@ use std::time::Duration;
 use registry_wire::{Endpoint, HealthPath, Metadata, Output, Reason, Session, Status, Ttl};
 use tokio::sync::oneshot;
 
-use crate::entry::{Body, EntryId, Key, Record};
+use crate::{
+    clock::Moment,
+    entry::{EntryId, Key, Record},
+};
 
 /// A registration with everything that the registry adds to what the client sent.
 #[derive(Clone, Debug)]
@@ -108,7 +111,9 @@ pub enum Write {
     /// Put it back: a beat was acknowledged while its row was removed as expired.
     Revive {
         /// What was removed.
-        body: Box<Body>,
+        record: Box<Record>,
+        /// When that beat was acknowledged here.
+        beaten: Moment,
     },
 }
 

@@ -119,6 +119,22 @@ impl Judge {
         self.touch(plan, key, Touch { at: now, seen: self.seen, by: None, id, committed: Some(now) });
     }
 
+    /// The store holds an entry again, for a beat that a node had acknowledged before it was removed, and which was so
+    /// old when that was sent.
+    pub(super) fn revived(
+        &mut self,
+        key: usize,
+        by: (usize, u64),
+        (id, waited): (EntryId, Duration),
+        now: Time,
+    ) {
+        for touch in &mut self.instances[key].touches {
+            if touch.by == Some(by) && touch.committed.is_none() && touch.at <= now.saturating_sub(waited) {
+                (touch.id, touch.committed) = (id, Some(now));
+            }
+        }
+    }
+
     fn touch(&mut self, plan: &Plan, key: usize, touch: Touch) {
         let ttl = self.ttls[key].div_f64(plan.fastest_clock());
         let instance = &mut self.instances[key];
@@ -196,15 +212,15 @@ impl Judge {
             });
         }
         let lease = self.ttls[place].div_f64(node.clock.rate);
-        let written = store.last_beat.get(key).copied().unwrap_or_default();
+        let heard = store.last_beat.get(key).copied().unwrap_or_default();
         let beaten = self.instances[place].beaten;
-        let last = written.max(beaten).max(node.floor(now));
+        let last = heard.max(beaten).max(node.floor(now));
         // At most a tick until the next row of its own, and what the calls take.
         let well = plan.latency < ticks(0.05) && plan.hint_loss == 0.0 && !plan.faulty(number, last, now);
         let late = if well { ticks(1.5) } else { TICK * 7 };
         if listed && !sighting.blind && now > last + lease + node.clock.takes(late) {
             self.fail(|| {
-                format!("zombie: node {number} lists {key}, last written {written:?}, beaten {beaten:?}")
+                format!("zombie: node {number} lists {key}, last heard of {heard:?}, beaten {beaten:?}")
             });
         }
         // A beat that waited elsewhere for the store is old when it comes. How long it waited is measured by another clock,
@@ -221,6 +237,8 @@ impl Judge {
                 format!("zombie: node {number} calls {key} fresh, changed {changed:?}, beaten {beaten:?}")
             });
         }
+        let written = store.last_written.get(key).copied().unwrap_or_default();
+        let last = written.max(last);
         let healthy = !plan.faulty(number, last + lease, now);
         if healthy && store.instances().contains_key(key) && now > last + lease + node.clock.takes(TICK * 14)
         {

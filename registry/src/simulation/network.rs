@@ -9,7 +9,10 @@ use super::{
     store::Snapshot,
     world::{Event, World, place},
 };
-use crate::store::{CALL_DEADLINE, Committed, Writer};
+use crate::{
+    entry::Kind,
+    store::{CALL_DEADLINE, Committed, Writer},
+};
 
 /// A call on its way to the store.
 #[derive(Debug)]
@@ -126,7 +129,12 @@ impl World {
                 if let Committed::Done(changes) = &committed {
                     for change in changes.iter().flatten().filter(|change| change.kind.beats()) {
                         let key = self.keys.iter().position(|key| *key == change.key()).expect("a known key");
-                        self.judge.change(&self.plan, key, change.id, self.now);
+                        if change.kind == Kind::Revive {
+                            let waited = self.nodes[call.node].clock.takes(change.body.waited());
+                            self.judge.revived(key, by, (change.id, waited), self.now);
+                        } else {
+                            self.judge.change(&self.plan, key, change.id, self.now);
+                        }
                     }
                 }
                 Response::Committed(committed)

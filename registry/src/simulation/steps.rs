@@ -328,7 +328,7 @@ impl World {
     }
 
     fn commit_batch(&mut self, number: usize, batch: Batch, attempts: usize) {
-        let mutations = batch.mutations();
+        let mutations = batch.mutations(self.moment(number));
         if mutations.is_empty() {
             return self.decide(number, batch.into_submissions(), attempts - 1);
         }
@@ -392,7 +392,12 @@ impl World {
             return;
         }
         node.reviving.append(&mut node.missing);
-        if !node.reviving.is_empty() {
+        let sees = !node.sighting(self.now).blind;
+        let node = &mut self.nodes[number];
+        if !sees && !node.reviving.is_empty() {
+            let pause = node.clock.takes(TICK);
+            self.step_in(number, pause, Step::ReviveWake);
+        } else if !node.reviving.is_empty() {
             node.revive_idle = false;
             let ids = node.reviving.iter().copied().collect();
             self.call(number, Task::Revive, Request::Expired(ids));
@@ -403,11 +408,12 @@ impl World {
         if let Response::Expired(expired) = response {
             let mut settled = self.nodes[number].reviving.clone();
             for change in expired {
-                settled.remove(&change.id);
                 let (reply, outcome) = oneshot::channel();
                 let id = change.id;
                 let node = &mut self.nodes[number];
-                node.waiting.push_back(revival(change, reply));
+                let Some(submission) = revival(&node.leases, change, reply) else { continue };
+                settled.remove(&id);
+                node.waiting.push_back(submission);
                 node.replies.push((outcome, ReplyTo::Revive(id)));
                 node.revive_replies += 1;
                 self.wake_commit(number);

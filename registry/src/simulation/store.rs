@@ -41,9 +41,10 @@ pub(super) struct ModelStore {
     registered: BTreeMap<Revision, (Key, Option<Session>)>,
     holders: BTreeMap<Key, Vec<Holder>>,
     /// When a lease of this key was last written.
+    pub(super) last_written: BTreeMap<Key, Time>,
+    /// The latest moment that what was written says this key was alive at.
     pub(super) last_beat: BTreeMap<Key, Time>,
-    /// When a change last renewed each key; a revival too, which counts a lease anew although the beat that it is owed to
-    /// may be old.
+    /// When a change last renewed each key. A revival does not: the beat that it is owed to may be old.
     pub(super) last_change: BTreeMap<Key, Time>,
     /// What the store's clock is ahead by, for the ages that it gives at a load.
     pub(super) clock_ahead: Duration,
@@ -166,10 +167,13 @@ impl ModelStore {
             self.instances.insert(key.clone(), Stored { id, revision, record });
         }
         if mutation.kind.beats() {
-            let lease = self.leases.entry(id).or_insert(Lease { beat: 0, at: now });
-            (lease.beat, lease.at) = (lease.beat + 1, now);
-            self.last_beat.insert(key.clone(), now);
-            self.last_change.insert(key.clone(), now);
+            let at = now.saturating_sub(mutation.body.waited());
+            let lease = self.leases.entry(id).or_insert(Lease { beat: 0, at });
+            (lease.beat, lease.at) = (lease.beat + 1, at);
+            self.renewed(&key, at, now);
+            if mutation.kind != Kind::Revive {
+                self.last_change.insert(key.clone(), now);
+            }
         }
         if let Some(ended) = &mutation.body.ended_session {
             self.ended_sessions.entry(key).or_default().entry(ended.clone()).or_insert(now);
@@ -201,18 +205,26 @@ impl ModelStore {
         }
         self.beats.insert((writer, seq), (now, ids.to_vec(), waited));
         let mut missing = Vec::new();
+        let at = now.saturating_sub(waited);
         for id in ids {
             match self.leases.get_mut(id) {
-                Some(lease) => (lease.beat, lease.at) = (lease.beat + 1, now.saturating_sub(waited)),
+                Some(lease) => (lease.beat, lease.at) = (lease.beat + 1, at),
                 None => missing.push(*id),
             }
         }
-        for stored in self.instances.values().filter(|stored| ids.contains(&stored.id)) {
-            self.last_beat.insert(stored.record.key(), now);
+        let beaten = self.instances.values().filter(|stored| ids.contains(&stored.id));
+        for key in beaten.map(|stored| stored.record.key()).collect::<Vec<_>>() {
+            self.renewed(&key, at, now);
         }
         let last = self.writers.entry(writer).or_insert(seq);
         *last = seq.max(*last);
         BeatsWritten { repeated: false, missing }
+    }
+
+    fn renewed(&mut self, key: &Key, at: Time, now: Time) {
+        self.last_written.insert(key.clone(), now);
+        let last = self.last_beat.entry(key.clone()).or_default();
+        *last = at.max(*last);
     }
 
     pub(super) fn beats_after(&self, cursors: &BTreeMap<Writer, i64>, limit: usize) -> Vec<BeatRow> {

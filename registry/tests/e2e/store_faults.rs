@@ -170,8 +170,46 @@ async fn a_beat_that_waited_for_the_store_is_old_on_every_node() {
     let database = server.fresh_database().await;
     let through = database.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
     let nodes = [Registry::on(&through).started().await, Registry::on(&through).started().await];
-    let stale = async |node: &Registry| Some(node.client().instance("a", "one").await?["stale"] == true);
+    beat_while_cut_off(&nodes, &proxy).await;
+    for node in &nodes {
+        wait_until(TTL + SOON, "stale", async || stale(node).await == Some(true)).await;
+    }
+    proxy.set(ProxyMode::Pass);
+    for node in &nodes {
+        wait_until(SOON, "the node sees", async || node.client().ready().await).await;
+    }
+    gone_and_never_fresh(&nodes).await;
+}
 
+/// As before, but only the node that acknowledged it was cut off, so that the others removed the entry meanwhile. The
+/// acknowledged beat puts it back, as old as it is.
+#[tokio::test]
+async fn an_entry_that_is_put_back_is_as_old_as_its_beat() {
+    let server = Postgres::shared();
+    let proxy = Proxy::start(server.port());
+    let database = server.fresh_database().await;
+    let through = database.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()));
+    let nodes = [Registry::on(&through).started().await, Registry::on(&database).started().await];
+    beat_while_cut_off(&nodes, &proxy).await;
+    wait_until(TTL + SOON, "removed", async || {
+        metric(nodes[1].client(), "registry_changes_total{kind=\"expire\"}").await == "1"
+    })
+    .await;
+    proxy.set(ProxyMode::Pass);
+    wait_until(SOON, "put back", async || {
+        assert_ne!(stale(&nodes[1]).await, Some(false), "taken for alive");
+        metric(nodes[0].client(), "registry_changes_total{kind=\"revive\"}").await == "1"
+    })
+    .await;
+    gone_and_never_fresh(&nodes).await;
+}
+
+async fn stale(node: &Registry) -> Option<bool> {
+    Some(node.client().instance("a", "one").await?["stale"] == true)
+}
+
+/// An instance that both nodes know. The first acknowledges a beat of it that it cannot write, as the proxy cuts it off.
+async fn beat_while_cut_off(nodes: &[Registry; 2], proxy: &Proxy) {
     let begun = Instant::now();
     loop {
         proxy.set(ProxyMode::Pass);
@@ -184,17 +222,13 @@ async fn a_beat_that_waited_for_the_store_is_old_on_every_node() {
         proxy.set(ProxyMode::Refuse);
         // A node that was not run for a while is blind at once.
         if nodes[0].client().beat_once("a", "one", "s").await.unwrap().status == StatusCode::OK {
-            break;
+            return;
         }
         assert!(begun.elapsed() < 4 * SOON, "no beat is acknowledged");
     }
-    for node in &nodes {
-        wait_until(TTL + SOON, "stale", async || stale(node).await == Some(true)).await;
-    }
-    proxy.set(ProxyMode::Pass);
-    for node in &nodes {
-        wait_until(SOON, "the node sees", async || node.client().ready().await).await;
-    }
+}
+
+async fn gone_and_never_fresh(nodes: &[Registry; 2]) {
     wait_until(TTL + SOON, "gone for both", async || {
         let seen = [stale(&nodes[0]).await, stale(&nodes[1]).await];
         assert!(!seen.contains(&Some(false)), "taken for alive: {seen:?}");

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use registry::{
-    entry::{Change, Kind, Stored},
+    entry::{Body, Change, Kind, Stored},
     store::{Committed, Mutation, Standing, StoreError},
 };
 use registry_wire::{Metadata, Output, Reason, Status, Ttl};
@@ -96,10 +96,7 @@ pub(crate) async fn a_conflict_writes_nothing(place: Place) {
         mutation(Kind::Replace, record("b/1"), Some(1)),
         mutation(Kind::Deregister, record("absent/1"), Some(7)),
         Mutation {
-            body: registry::entry::Body {
-                ended_session: Some("e".parse().unwrap()),
-                ..register("new/2").body
-            },
+            body: Body { ended_session: Some("e".parse().unwrap()), ..register("new/2").body },
             ..register("new/2")
         },
     ];
@@ -336,12 +333,18 @@ pub(crate) async fn an_entry_is_revived_with_a_new_id(place: Place) {
     let gone = commit_one(store, expire(&entry(store, "a/1").await, 1)).await;
     assert_eq!(store.write_beats(1, 1, &[first.id], Duration::ZERO).await.unwrap().missing, [first.id]);
     assert_eq!(store.expired(&[first.id]).await.unwrap(), [gone]);
-    let revived = commit_one(store, mutation(Kind::Revive, record("a/1"), None)).await;
+    let revival = mutation(Kind::Revive, record("a/1"), None);
+    let waited = Duration::from_mins(50);
+    let revival = Mutation { body: Body { waited_ms: 3_000_000, ..revival.body.clone() }, ..revival };
+    let revived = commit_one(store, revival.clone()).await;
+    assert_eq!((revived.body.waited(), log(store, 2, 1).await), (waited, vec![revived.clone()]));
+    let since = store.load().await.unwrap().entries[0].since_beat;
+    assert!((waited..waited + Duration::from_mins(1)).contains(&since), "as old as its beat, not {since:?}");
     assert_ne!(revived.id, first.id);
     assert_eq!(entry(store, "a/1").await, Stored { id: revived.id, revision: 3, record: record("a/1") });
     assert_eq!(beats(store, revived.id).await, 1);
     // Twice is noticed, and harmless.
-    let twice = store.commit(&[mutation(Kind::Revive, record("a/1"), None)]).await.unwrap();
+    let twice = store.commit(&[revival]).await.unwrap();
     assert_eq!(twice, Committed::Conflict(vec![0]));
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn record(name: &str) -> Record {
 pub(crate) fn mutation(kind: Kind, record: Record, expected: Option<Revision>) -> Mutation {
     Mutation {
         kind,
-        body: Body { record, ended_session: None, last_seen: None },
+        body: Body::new(record),
         expected,
         named_session: None,
         noted_beat: None,

@@ -54,7 +54,7 @@ pub(in crate::fanout) fn record(instance: &str, endpoint: &str) -> Record {
 
 pub(in crate::fanout) fn change(revision: Revision, id: i64, kind: Kind, instance: &str) -> Change {
     let record = record(instance, &format!("http://h:{revision}"));
-    let body = Body { record, ended_session: None, last_seen: None };
+    let body = Body::new(record);
     Change {
         revision,
         tag: revision,
@@ -164,6 +164,61 @@ async fn an_entry_with_an_unwritten_beat_outlives_its_expiry_and_takes_its_reviv
     assert_eq!(node.leases.lease(&key).unwrap().0, 9);
     node.applier.committed(&[change(4, 9, Kind::Deregister, "a")], clock::now());
     assert_eq!(node.endpoint("a"), None, "a deregistration wins over a beat");
+}
+
+fn revival(revision: Revision, id: i64, waited: Duration) -> Change {
+    let change = change(revision, id, Kind::Revive, "a");
+    let waited_ms = u64::try_from(waited.as_millis()).unwrap();
+    Change { body: Body { waited_ms, ..change.body }, ..change }
+}
+
+#[test]
+fn a_revival_is_as_old_as_the_beat_that_it_is_owed_to() {
+    let node = node();
+    let key = record("a", "http://h:1").key();
+    let ttl = Ttl::default().duration();
+    // Long enough without a moment of blindness: nothing counts but beats.
+    let mut now = clock::now();
+    for _ in 0..ttl.as_secs() {
+        now = now.plus(Duration::from_secs(1));
+        node.leases.advance_sight(now, now);
+    }
+    let listed = || {
+        let sighting = node.leases.sighting(now);
+        node.view.service(&key.service).is_some_and(|service| service.listed(&sighting).next().is_some())
+    };
+    let young = ttl.saturating_sub(Duration::from_secs(10));
+    node.applier.committed(&[revival(1, 1, young)], now);
+    assert_eq!(node.leases.lease(&key).unwrap().1, now.minus(young));
+    assert!(listed());
+    node.applier.committed(&[change(2, 1, Kind::Expire, "a"), revival(3, 2, ttl)], now);
+    assert!(node.leases.lease(&key).is_some());
+    assert!(!listed(), "it has ended before any reader sees it");
+}
+
+#[test]
+fn what_has_beaten_since_it_was_put_back_keeps_its_beat() {
+    let (node, now) = (node(), clock::now());
+    let key = record("a", "http://h:1").key();
+    let beat = |now| node.leases.beat_once(now, &key, &Heartbeat::default()).unwrap();
+    node.applier.committed(&[change(1, 1, Kind::Register, "a")], now);
+    let after = |millis| now.plus(Duration::from_millis(millis));
+    let (first, second) = (after(100), after(2000));
+    beat(first);
+    assert_eq!(node.leases.take_beats().ids, [1]);
+    node.applier.committed(&[change(2, 1, Kind::Expire, "a")], first);
+    beat(second);
+    // Sent when the second had not come yet.
+    let waited = Duration::from_millis(1000);
+    node.applier.committed(&[revival(3, 9, waited)], first.plus(waited));
+    assert_eq!(node.leases.unwritten_beat(9), Some(second));
+    assert_eq!(node.leases.take_beats(), crate::lease::Beats { ids: vec![9], youngest: second });
+    node.leases.beats_written(&[9]);
+    // Nothing has come since the beat that this one is owed to.
+    beat(second);
+    node.applier.committed(&[change(4, 9, Kind::Expire, "a")], second);
+    node.applier.committed(&[revival(5, 10, Duration::ZERO)], second);
+    assert_eq!(node.leases.unwritten_beat(10), None);
 }
 
 #[test]

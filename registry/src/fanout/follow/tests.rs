@@ -32,7 +32,7 @@ async fn one_process_hears_of_its_own_commit_that_was_answered_too_late() {
     };
     follower.load(&mut Load::Start).await.unwrap();
     for (kind, expected) in [(Kind::Register, None), (Kind::Deregister, Some(1))] {
-        let body = Body { record: record("late", "http://h:1"), ended_session: None, last_seen: None };
+        let body = Body::new(record("late", "http://h:1"));
         let mutation = Mutation {
             kind,
             body,

@@ -2,7 +2,7 @@ use registry_wire::{HealthPath, Metadata, Status, Ttl};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::entry::Key;
+use crate::{clock::Moment, entry::Key};
 
 fn session(text: &str) -> Session {
     text.parse().unwrap()
@@ -180,8 +180,8 @@ fn what_the_brake_tells_leaves_the_entry_as_it_is() {
 
 #[test]
 fn an_entry_is_revived_unless_its_place_was_taken_or_its_session_ended() {
-    let body = || Box::new(Body { record: stored(Some("s1")).record, ended_session: None, last_seen: None });
-    let revive = || Write::Revive { body: body() };
+    let removed = || Box::new(stored(Some("s1")).record);
+    let revive = || Write::Revive { record: removed(), beaten: Moment::NEVER };
     let mutation = decided(revive(), standing(None, &[])).unwrap().mutation;
     assert_eq!((mutation.kind, mutation.expected), (Kind::Revive, None));
     assert_eq!(decided(revive(), standing(Some(stored(Some("s2"))), &[])).unwrap_err(), Outcome::Unknown);

@@ -185,7 +185,8 @@ const WRITES: [&str; 6] = [
         operator_drain = excluded.operator_drain, session_drain = excluded.session_drain, \
         registered_at = excluded.registered_at, observed_address = excluded.observed_address, \
         revision = excluded.revision",
-    "INSERT INTO leases (id, beat, beat_at) SELECT r.value->>'$.id', 1, ?2 FROM json_each(?1) r \
+    "INSERT INTO leases (id, beat, beat_at) \
+     SELECT r.value->>'$.id', 1, ?2 - coalesce(r.value->>'$.item.body.waited_ms', 0) / 1000.0 FROM json_each(?1) r \
      WHERE r.value->>'$.item.beats' \
      ON CONFLICT (id) DO UPDATE SET beat = beat + 1, beat_at = excluded.beat_at",
     "INSERT INTO changes (revision, tag, at, kind, service, instance, entry_id, reason, actor, body) \
