@@ -142,7 +142,6 @@ impl Applier {
     /// A writer's first row does not follow its cursor, or its last row lies before it; the rows before are applied.
     pub fn beat_rows(&self, rows: &[BeatRow], own: Writer, now: Moment) -> Result<(), Broken> {
         let mut merge = self.merge.lock();
-        let last: HashMap<Writer, i64> = rows.iter().map(|row| (row.writer, row.seq)).collect();
         for row in rows {
             if let Some(cursor) = merge.beat_cursors.get(&row.writer) {
                 match row.seq - cursor {
@@ -153,8 +152,7 @@ impl Applier {
                 }
             }
             if row.writer != own && !seeded(Bug::BeatsNotFannedOut) {
-                let later = last.get(&row.writer).map_or(0, |last| last.saturating_sub(row.seq));
-                let age = self.leases.age_of_row(u64::try_from(later).unwrap_or_default());
+                let age = self.leases.age_of_row(row.later);
                 self.leases.heard_elsewhere(&row.ids, now.minus(age + row.waited));
             }
             merge.beat_cursors.insert(row.writer, row.seq);

@@ -238,6 +238,7 @@ impl ModelStore {
                     seq,
                     ids: ids.clone(),
                     waited: *waited,
+                    later: (last - seq).unsigned_abs(),
                 }));
             }
         }

@@ -214,6 +214,8 @@ pub struct BeatRow {
     /// For how long the youngest of these beats had waited when the row was sent to the store: no beat of it is younger
     /// than the row by less. Whole milliseconds.
     pub waited: Duration,
+    /// How many rows of this writer there were after it when it was read, on this page or not.
+    pub later: u64,
 }
 
 /// What [`Store::trim`] leaves.

@@ -200,7 +200,7 @@ async fn a_writer_that_went_back_is_told() {
     execute(&url, "BEGIN; DELETE FROM beats WHERE seq > 3; UPDATE writers SET seq = 3; COMMIT").await;
     assert_eq!(
         store.beats_after(&cursors).await.unwrap(),
-        [BeatRow { writer: 9, seq: 3, ids: vec![], waited: Duration::ZERO }]
+        [BeatRow { writer: 9, seq: 3, ids: vec![], waited: Duration::ZERO, later: 0 }]
     );
     // A writer that is trimmed away is no news.
     execute(&url, "DELETE FROM beats").await;

@@ -38,7 +38,7 @@ pub(crate) async fn waiting_for_locks(url: &str, sessions: i64) {
 }
 
 fn row(writer: i64, seq: i64, ids: &[i64]) -> BeatRow {
-    BeatRow { writer, seq, ids: ids.to_vec(), waited: Duration::ZERO }
+    BeatRow { writer, seq, ids: ids.to_vec(), waited: Duration::ZERO, later: 0 }
 }
 
 #[tokio::test]
@@ -64,8 +64,12 @@ async fn the_beat_log_is_read_after_cursors() {
     let waited = Duration::from_millis(300_007);
     store.write_beats(9, 2, &[5], waited).await.unwrap();
     store.write_beats(-4, 2, &[], Duration::ZERO).await.unwrap();
-    let all =
-        [row(-4, 1, &[1, 2, 3]), row(-4, 2, &[]), row(9, 1, &[]), BeatRow { waited, ..row(9, 2, &[5]) }];
+    let all = [
+        BeatRow { later: 1, ..row(-4, 1, &[1, 2, 3]) },
+        row(-4, 2, &[]),
+        BeatRow { later: 1, ..row(9, 1, &[]) },
+        BeatRow { waited, ..row(9, 2, &[5]) },
+    ];
     assert_eq!(store.beats_after(&BTreeMap::new()).await.unwrap(), all);
     // An unknown writer from its oldest row, one without news not at all.
     assert_eq!(
@@ -88,6 +92,7 @@ async fn a_long_beat_log_comes_page_by_page() {
     loop {
         let page = store.beats_after(&cursors).await.unwrap();
         for row in &page {
+            assert_eq!(row.later, 200 - row.seq.unsigned_abs(), "of the whole log, not of the page");
             // Contiguous for each writer.
             assert_eq!(cursors.insert(row.writer, row.seq).unwrap_or(0) + 1, row.seq);
         }

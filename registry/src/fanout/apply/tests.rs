@@ -67,6 +67,11 @@ pub(in crate::fanout) fn change(revision: Revision, id: i64, kind: Kind, instanc
     }
 }
 
+/// The last row of a writer, with beats that came just before it was sent.
+fn beat_row(writer: Writer, seq: i64, ids: &[i64]) -> BeatRow {
+    BeatRow { writer, seq, ids: ids.to_vec(), waited: Duration::ZERO, later: 0 }
+}
+
 impl Node {
     /// Reads these rows after the cursor, as of a log that holds no others beyond it.
     pub(in crate::fanout) fn read(&self, changes: &[Change]) -> Result<(), Broken> {
@@ -240,7 +245,7 @@ fn beats_of_other_writers_count_and_gaps_are_told() {
     node.applier.committed(&[change(1, 1, Kind::Register, "a")], clock::now());
     let key = record("a", "http://h:1").key();
     let before = node.leases.lease(&key).unwrap().1;
-    let row = |writer, seq| BeatRow { writer, seq, ids: vec![1, 77], waited: Duration::ZERO };
+    let row = |writer, seq| beat_row(writer, seq, &[1, 77]);
     node.applier.beat_rows(&[row(OTHER, 40), row(OTHER, 41)], OWN, clock::now()).unwrap();
     assert!(node.leases.lease(&key).unwrap().1 > before);
     assert!(!node.leases.has_unwritten_beat(1));
@@ -261,15 +266,23 @@ fn beats_that_are_read_late_count_from_when_they_were_written_at_the_latest() {
     node.applier
         .committed(&[change(1, 1, Kind::Register, "early"), change(2, 2, Kind::Register, "late")], start);
     // 120 ticks of 1 s were missed; one instance beat in the first of them, the other in the last.
-    let ids = |seq| match seq {
+    let ids = |seq: i64| match seq {
         1 => vec![1],
         120 => vec![2],
         _ => vec![],
     };
-    let rows: Vec<BeatRow> =
-        (1..=120).map(|seq| BeatRow { writer: OTHER, seq, ids: ids(seq), waited: Duration::ZERO }).collect();
+    let rows: Vec<BeatRow> = (1..=120)
+        .map(|seq: i64| BeatRow {
+            ids: ids(seq),
+            later: 120 - seq.unsigned_abs(),
+            ..beat_row(OTHER, seq, &[])
+        })
+        .collect();
     let read = start.plus(Duration::from_secs(120));
-    node.applier.beat_rows(&rows, OWN, read).unwrap();
+    // In pages of which none holds the writer's last row but the last.
+    for page in rows.chunks(50) {
+        node.applier.beat_rows(page, OWN, read).unwrap();
+    }
     let seen = |name: &str| node.leases.lease(&record(name, "http://h:1").key()).unwrap().1;
     assert_eq!(seen("late"), read);
     // 119 rows later, of which those of the last three ticks may be new.
@@ -282,7 +295,7 @@ fn beats_that_waited_for_the_store_are_as_old_as_they_are() {
     let start = clock::now();
     node.applier.committed(&[change(1, 1, Kind::Register, "a")], start);
     let read = start.plus(Duration::from_secs(300));
-    let row = BeatRow { writer: OTHER, seq: 1, ids: vec![1], waited: Duration::from_secs(298) };
+    let row = BeatRow { waited: Duration::from_secs(298), ..beat_row(OTHER, 1, &[1]) };
     node.applier.beat_rows(&[row], OWN, read).unwrap();
     let seen = node.leases.lease(&record("a", "http://h:1").key()).unwrap().1;
     assert_eq!(seen, start.plus(Duration::from_secs(2)));
@@ -389,7 +402,7 @@ fn an_older_revision_is_the_truth_after_the_store_went_back() {
 #[test]
 fn a_writer_whose_beats_went_back_is_a_loss() {
     let node = node();
-    let row = |seq| BeatRow { writer: OTHER, seq, ids: vec![], waited: Duration::ZERO };
+    let row = |seq| beat_row(OTHER, seq, &[]);
     node.applier.beat_rows(&[row(4), row(5)], OWN, clock::now()).unwrap();
     assert_eq!(node.applier.beat_rows(&[row(5)], OWN, clock::now()), Ok(()));
     let lost = node.applier.beat_rows(&[row(3)], OWN, clock::now());
@@ -403,7 +416,7 @@ fn holding() -> (Node, Moment) {
         ["a", "b", "c"].into_iter().zip(1..).map(|(name, id)| change(id, id, Kind::Register, name)).collect();
     node.read(&rows).unwrap();
     let begun = clock::now();
-    let beats = BeatRow { writer: OTHER, seq: 1, ids: vec![1, 2, 3], waited: Duration::ZERO };
+    let beats = beat_row(OTHER, 1, &[1, 2, 3]);
     node.applier.beat_rows(&[beats], OWN, begun).unwrap();
     (node, begun)
 }

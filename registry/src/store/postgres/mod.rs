@@ -177,7 +177,7 @@ impl Postgres {
         // Writer by writer through the key of beats; those without news cost one comparison.
         let query = sqlx::query(
             "SELECT w.writer, coalesce(b.seq, w.seq) AS seq, coalesce(b.ids, '{}') AS ids, \
-                coalesce(b.waited, 0) AS waited FROM writers w \
+                coalesce(b.waited, 0) AS waited, coalesce(w.seq - b.seq, 0) AS later FROM writers w \
              LEFT JOIN unnest($1::bigint[], $2::bigint[]) c(writer, seq) ON c.writer = w.writer \
              LEFT JOIN LATERAL (SELECT b.seq, b.ids, b.waited FROM beats b \
                 WHERE b.writer = w.writer AND b.seq > coalesce(c.seq, 0) ORDER BY b.seq LIMIT $3) b ON true \
@@ -187,9 +187,9 @@ impl Postgres {
         let (writers, seqs): (Vec<Writer>, Vec<i64>) = cursors.iter().unzip();
         let rows = self.rows(query.bind(writers).bind(seqs).bind(limit(Store::BEATS_PAGE))).await?;
         let beat = |row: &PgRow| {
-            let (writer, seq, ids, waited): (_, _, _, i32) = FromRow::from_row(row)?;
+            let (writer, seq, ids, waited, later): (_, _, _, i32, i64) = FromRow::from_row(row)?;
             let waited = Duration::from_millis(waited.try_into().unwrap_or(0));
-            Ok(BeatRow { writer, seq, ids, waited })
+            Ok(BeatRow { writer, seq, ids, waited, later: later.try_into().unwrap_or(0) })
         };
         decode(rows.iter().map(beat).collect())
     }
