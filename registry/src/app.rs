@@ -30,6 +30,7 @@ use crate::{
     lifecycle,
     metrics::Metrics,
     store::{Store, StoreError, UrlError},
+    token,
     view::View,
 };
 
@@ -50,6 +51,9 @@ pub enum RunError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// SIGHUP cannot be listened to.
+    #[error("SIGHUP cannot be listened to: {0}")]
+    Signal(io::Error),
     /// The metrics cannot be made: a bug.
     #[error("the metrics cannot be made: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -101,6 +105,7 @@ pub async fn run(
     drop(node);
     finish(parts.tasks).await;
     follower.abort();
+    parts.token_files.inspect(JoinHandle::abort);
     store.close(lifecycle::CLOSE).await;
     info!("stopped");
     failed.map_or(Ok(()), |error| Err(error.into()))
@@ -119,6 +124,7 @@ struct Parts {
     node: Arc<Node>,
     tasks: Tasks,
     follower: JoinHandle<Result<(), StoreError>>,
+    token_files: Option<JoinHandle<()>>,
     stop_flush: watch::Sender<bool>,
 }
 
@@ -166,12 +172,15 @@ impl Parts {
             view,
             metrics,
             breaker: store.breaker(),
-            tokens: Tokens::new(config.auth_token.as_ref(), config.read_token.as_ref()),
+            tokens: Tokens::new(config),
             trusted_proxies: config.trusted_proxies.clone(),
             node_id: config.node_id.clone(),
             stopping: AtomicBool::new(false),
         });
-        Ok(Self { node, tasks, follower: tokio::spawn(follower.run()), stop_flush })
+        let token_files =
+            config.signed_tokens.clone().map(token::watch).transpose().map_err(RunError::Signal)?;
+        let token_files = token_files.map(tokio::spawn);
+        Ok(Self { node, tasks, follower: tokio::spawn(follower.run()), token_files, stop_flush })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod dev;
 mod healthcheck;
+mod token;
 
 use std::{
     ffi::OsString,
@@ -36,7 +37,7 @@ struct Cli {
     settings: Settings,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Command {
     /// Run a node (the default)
     Serve,
@@ -44,6 +45,9 @@ enum Command {
     Dev,
     /// Ask the node on this machine whether it is alive; exit 0 if it is
     Healthcheck,
+    /// Keys and signed tokens: make, show, revoke
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(token::Command),
     /// A small service with /health, for `dev` and docker-compose.yml
     #[command(hide = true)]
     Sample {
@@ -85,9 +89,13 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn execute(cli: &Cli) -> Result<(), Exit> {
     let usage = |error: crate::config::ConfigError| Exit(EXIT_USAGE, error.to_string());
-    let command = cli.command.unwrap_or(Command::Serve);
-    if matches!(command, Command::Healthcheck) {
-        return healthcheck::run(cli.settings.listen.as_deref()).map_err(|message| Exit(1, message));
+    let command = cli.command.clone().unwrap_or(Command::Serve);
+    match &command {
+        Command::Healthcheck => {
+            return healthcheck::run(cli.settings.listen.as_deref()).map_err(|message| Exit(1, message));
+        }
+        Command::Token(command) => return token::run(command, &cli.settings),
+        Command::Serve | Command::Dev | Command::Sample { .. } => {}
     }
     let logging = cli.settings.logging(std::io::stderr().is_terminal()).map_err(usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -107,7 +115,7 @@ fn execute(cli: &Cli) -> Result<(), Exit> {
             log::start(&logging);
             runtime.block_on(dev::run(config)).map_err(|message| Exit(EXIT_UNAVAILABLE, message))
         }
-        Command::Serve | Command::Healthcheck => {
+        Command::Serve | Command::Healthcheck | Command::Token(_) => {
             let config = cli.settings.config().map_err(usage)?;
             log::start(&logging);
             runtime.block_on(serve(config))
@@ -147,7 +155,7 @@ fn exit(error: &RunError) -> Exit {
         RunError::Store(StoreError::Unusable(_) | StoreError::Unavailable(_)) | RunError::Listen { .. } => {
             EXIT_UNAVAILABLE
         }
-        RunError::Metrics(_) => 70,
+        RunError::Metrics(_) | RunError::Signal(_) => 70,
     };
     Exit(status, error.to_string())
 }

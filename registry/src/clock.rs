@@ -91,7 +91,7 @@ pub fn now() -> Moment {
     Moment(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
 }
 
-/// The wall clock's reading of `now`, in Unix seconds. For people: no decision hangs on it.
+/// The wall clock's reading of `now`, in Unix seconds. For people, and for the expiry of tokens: no lease hangs on it.
 ///
 /// One moment has one reading, also when the process was held up between reading the two clocks, until the wall clock
 /// is set or has drifted by more than 20 ms.
@@ -111,6 +111,16 @@ pub fn unix_now(now: Moment) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a quarter of a microsecond is enough for people")]
     let nanos = now.0.saturating_add(offset) as f64;
     nanos / 1e9
+}
+
+/// The wall clock's reading now, in whole Unix seconds; see [`unix_now`].
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a clock before 1970 reads as 1970"
+)]
+pub fn unix_seconds() -> u64 {
+    unix_now(now()) as u64
 }
 
 /// How far the wall clock may drift from the monotonic one before its readings follow.

@@ -3,6 +3,8 @@
 use std::{
     fmt, fs, io,
     net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +14,7 @@ use registry_wire::Ttl;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::clock;
+use crate::{clock, token::Verifier};
 
 /// A setting that cannot be used. One line: which, what it is, what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +48,15 @@ pub struct Settings {
     /// File that holds the token that reads need
     #[arg(long, env = "REGISTRY_READ_TOKEN_FILE", value_name = "PATH", global = true)]
     pub read_token_file: Option<String>,
+    /// File that holds the keys of signed tokens (see registry token --help); read again when it changes
+    #[arg(long, env = "REGISTRY_TOKEN_KEYS_FILE", value_name = "PATH", global = true)]
+    pub token_keys_file: Option<String>,
+    /// File that holds the ids of revoked tokens; read again when it changes
+    #[arg(long, env = "REGISTRY_TOKEN_REVOKED_FILE", value_name = "PATH", global = true)]
+    pub token_revoked_file: Option<String>,
+    /// true: reads need a token although there is no read token
+    #[arg(long, env = "REGISTRY_READS_CLOSED", value_name = "BOOL", global = true)]
+    pub reads_closed: Option<String>,
     /// true: listen on a non-loopback address although writes need no token
     #[arg(long, env = "REGISTRY_ALLOW_ANONYMOUS", value_name = "BOOL", global = true)]
     pub allow_anonymous: Option<String>,
@@ -82,6 +93,10 @@ pub struct Config {
     pub auth_token: Option<SecretString>,
     /// The token that reads need.
     pub read_token: Option<SecretString>,
+    /// What says of signed tokens what they give; its files were read.
+    pub signed_tokens: Option<Arc<Verifier>>,
+    /// Reads need a token, whether or not there is a read token.
+    pub reads_closed: bool,
     /// This node's name, for people.
     pub node_id: String,
     /// The lease of a registration that names none.
@@ -176,15 +191,22 @@ impl Settings {
             token("REGISTRY_AUTH_TOKEN", self.auth_token.as_ref(), self.auth_token_file.as_ref())?;
         let read_token =
             token("REGISTRY_READ_TOKEN", self.read_token.as_ref(), self.read_token_file.as_ref())?;
-        let anonymous = match self.allow_anonymous.as_deref() {
-            None | Some("" | "false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(other) => return Err(bad("REGISTRY_ALLOW_ANONYMOUS", other, "must be true or false")),
-        };
-        if auth_token.is_none() && !listen.ip().to_canonical().is_loopback() && !anonymous {
+        let signed_tokens = self.signed_tokens()?;
+        let reads_closed = flag("REGISTRY_READS_CLOSED", self.reads_closed.as_deref())?;
+        if reads_closed && auth_token.is_none() && read_token.is_none() && signed_tokens.is_none() {
+            return Err(ConfigError(
+                "REGISTRY_READS_CLOSED is true, but no token is configured that could read: set \
+                 REGISTRY_TOKEN_KEYS_FILE, REGISTRY_AUTH_TOKEN or REGISTRY_READ_TOKEN"
+                    .into(),
+            ));
+        }
+        let anonymous = flag("REGISTRY_ALLOW_ANONYMOUS", self.allow_anonymous.as_deref())?;
+        let writes_open = auth_token.is_none() && signed_tokens.is_none();
+        if writes_open && !listen.ip().to_canonical().is_loopback() && !anonymous {
             return Err(ConfigError(format!(
                 "REGISTRY_LISTEN is {listen}, which others can reach, but there is no write token: set \
-                 REGISTRY_AUTH_TOKEN or REGISTRY_AUTH_TOKEN_FILE, or REGISTRY_ALLOW_ANONYMOUS=true to let anyone write"
+                 REGISTRY_AUTH_TOKEN, REGISTRY_AUTH_TOKEN_FILE or REGISTRY_TOKEN_KEYS_FILE, or \
+                 REGISTRY_ALLOW_ANONYMOUS=true to let anyone write"
             )));
         }
         Ok(Config {
@@ -193,6 +215,8 @@ impl Settings {
             database_listen_url: self.database_listen_url()?,
             auth_token,
             read_token,
+            signed_tokens,
+            reads_closed,
             node_id: self.node_id.clone().filter(|id| !id.is_empty()).unwrap_or_else(random_node_id),
             default_ttl: self.default_ttl()?,
             tick: self.tick()?,
@@ -209,6 +233,31 @@ impl Settings {
         let listen = self.listen.as_deref().unwrap_or("127.0.0.1:8888");
         let rule = "must be an address and a port of 0 to 65535, such as 127.0.0.1:8888";
         listen.parse().map_err(|_| bad("REGISTRY_LISTEN", listen, rule))
+    }
+
+    /// The file of the keys of signed tokens, where one is named.
+    pub fn token_keys_path(&self) -> Option<&Path> {
+        self.token_keys_file.as_deref().filter(|path| !path.is_empty()).map(Path::new)
+    }
+
+    /// The file of the ids of revoked tokens, where one is named.
+    pub fn token_revoked_path(&self) -> Option<&Path> {
+        self.token_revoked_file.as_deref().filter(|path| !path.is_empty()).map(Path::new)
+    }
+
+    fn signed_tokens(&self) -> Result<Option<Arc<Verifier>>, ConfigError> {
+        let Some(keys) = self.token_keys_path() else {
+            if self.token_revoked_path().is_some() {
+                return Err(ConfigError(
+                    "REGISTRY_TOKEN_REVOKED_FILE is set, but REGISTRY_TOKEN_KEYS_FILE is not: without keys no token \
+                     can be revoked"
+                        .into(),
+                ));
+            }
+            return Ok(None);
+        };
+        let verifier = Verifier::open(keys, self.token_revoked_path());
+        verifier.map(|verifier| Some(Arc::new(verifier))).map_err(|error| ConfigError(error.to_string()))
     }
 
     fn database_url(&self) -> Result<SecretString, ConfigError> {
@@ -288,6 +337,14 @@ impl Settings {
             Some(other) => return Err(bad("REGISTRY_LOG_FORMAT", other, "must be text or json")),
         };
         Ok(Logging { filter, json })
+    }
+}
+
+fn flag(name: &str, value: Option<&str>) -> Result<bool, ConfigError> {
+    match value {
+        None | Some("" | "false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(other) => Err(bad(name, other, "must be true or false")),
     }
 }
 

@@ -233,7 +233,7 @@ pub struct Change {
     pub kind: Kind,
     /// Why, for people.
     pub reason: Option<String>,
-    /// Who asked for it: a client's address, or the node.
+    /// Who asked for it: a client's address, after `NAME@` where its token names somebody; `None`: a node.
     pub actor: Option<String>,
     /// The entry, and what the change ended.
     pub body: Body,

@@ -18,6 +18,7 @@ pub mod log;
 pub mod metrics;
 pub mod seeded;
 pub mod store;
+pub mod token;
 pub mod view;
 
 #[cfg(test)]

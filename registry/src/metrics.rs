@@ -189,6 +189,7 @@ pub struct Metrics {
     commit_batches: prometheus::Histogram,
     store_calls: IntCounterVec,
     resyncs: IntCounterVec,
+    token_late_beats: IntCounter,
     compare_rounds: IntCounter,
     compare_mended: IntCounterVec,
 }
@@ -273,6 +274,11 @@ impl Metrics {
                 "Times that this node loaded everything again, by reason; lost_history: the store went back in time.",
                 &["reason"],
             )?,
+            token_late_beats: counter(
+                &registry,
+                "registry_token_late_beats_total",
+                "Beats let through with a signed token after its expiry; when it grows, somebody needs a new one.",
+            )?,
             compare_rounds: register(
                 &registry,
                 IntCounter::new(
@@ -322,6 +328,11 @@ impl Metrics {
     /// Counts a committed change.
     pub fn change(&self, kind: Kind) {
         self.changes.with_label_values(&[kind.as_str()]).inc();
+    }
+
+    /// Counts a beat with a token that has expired.
+    pub fn token_late_beat(&self) {
+        self.token_late_beats.inc();
     }
 
     /// Counts a compare of every entry with the table.

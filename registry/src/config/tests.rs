@@ -27,7 +27,7 @@ fn defaults_are_those_that_are_documented() {
 #[test]
 fn bad_values_are_named_with_their_rule() {
     type Change = fn(&mut Settings);
-    let cases: [(&str, Change); 10] = [
+    let cases: [(&str, Change); 14] = [
         ("REGISTRY_LISTEN", |s| s.listen = Some("127.0.0.1:70000".into())),
         ("REGISTRY_LISTEN", |s| s.listen = Some("8888".into())),
         ("REGISTRY_DEFAULT_TTL", |s| s.default_ttl = Some("2".into())),
@@ -38,6 +38,10 @@ fn bad_values_are_named_with_their_rule() {
         ("DATABASE_URL", |s| s.database_url = Some("mysql://u:hidden-word@h/d".into())),
         ("DATABASE_LISTEN_URL", |s| s.database_listen_url = Some("sqlite://hidden-word".into())),
         ("REGISTRY_AUTH_TOKEN_FILE", |s| s.auth_token_file = Some("/does/not/exist".into())),
+        ("REGISTRY_TOKEN_KEYS_FILE", |s| s.token_keys_file = Some("/does/not/exist".into())),
+        ("REGISTRY_TOKEN_REVOKED_FILE", |s| s.token_revoked_file = Some("/does/not/exist".into())),
+        ("REGISTRY_READS_CLOSED", |s| s.reads_closed = Some("maybe".into())),
+        ("REGISTRY_READS_CLOSED", |s| s.reads_closed = Some("true".into())),
     ];
     for (name, change) in cases {
         let mut settings = settings();
@@ -126,7 +130,7 @@ fn a_log_filter_names_levels() {
 /// A setting: its variable, its flag, and the field that they set.
 type Setting = (&'static str, &'static str, fn(&Settings) -> &Option<String>);
 
-const SETTINGS: [Setting; 15] = [
+const SETTINGS: [Setting; 18] = [
     ("REGISTRY_LISTEN", "listen", |s| &s.listen),
     ("DATABASE_URL", "database-url", |s| &s.database_url),
     ("DATABASE_URL_FILE", "database-url-file", |s| &s.database_url_file),
@@ -135,6 +139,9 @@ const SETTINGS: [Setting; 15] = [
     ("REGISTRY_AUTH_TOKEN_FILE", "auth-token-file", |s| &s.auth_token_file),
     ("REGISTRY_READ_TOKEN", "read-token", |s| &s.read_token),
     ("REGISTRY_READ_TOKEN_FILE", "read-token-file", |s| &s.read_token_file),
+    ("REGISTRY_TOKEN_KEYS_FILE", "token-keys-file", |s| &s.token_keys_file),
+    ("REGISTRY_TOKEN_REVOKED_FILE", "token-revoked-file", |s| &s.token_revoked_file),
+    ("REGISTRY_READS_CLOSED", "reads-closed", |s| &s.reads_closed),
     ("REGISTRY_ALLOW_ANONYMOUS", "allow-anonymous", |s| &s.allow_anonymous),
     ("REGISTRY_NODE_ID", "node-id", |s| &s.node_id),
     ("REGISTRY_DEFAULT_TTL", "default-ttl", |s| &s.default_ttl),

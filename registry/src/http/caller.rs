@@ -1,22 +1,91 @@
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, request::Parts};
+use registry_wire::{ServiceName, Session};
 
-use super::Node;
+use super::{Failure, Node, auth::Access, query::segment};
 use crate::{config::Network, lease::Caller};
 
-/// The address at the other end of the connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+/// The address at the other end of the connection, and what the gate lets the call do: nothing, until it says so.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    address: IpAddr,
+    access: Access,
+}
 
+impl Peer {
+    pub(super) fn new(address: IpAddr) -> Self {
+        Self { address, access: Access::default() }
+    }
+
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub(super) fn grant(&mut self, access: Access) {
+        self.access = access;
+    }
+}
+
+/// Who calls with a body that names the service, which nobody has looked at yet.
+#[derive(Debug)]
+pub(super) struct Unchecked {
+    address: Option<String>,
+    access: Access,
+}
+
+impl Unchecked {
+    fn of(parts: &Parts, node: &Node) -> Self {
+        let peer = parts.extensions.get::<Peer>();
+        let address =
+            peer.map(|peer| client(peer.address, &parts.headers, &node.trusted_proxies).to_string());
+        Self { address, access: peer.map(|peer| peer.access.clone()).unwrap_or_default() }
+    }
+
+    /// Who calls, if they may write about this service.
+    pub(super) fn about(self, service: &ServiceName) -> Result<Caller, Failure> {
+        let access = self.access.about(service)?;
+        Ok(Caller { address: self.address, subject: access.subject()? })
+    }
+}
+
+impl FromRequestParts<Arc<Node>> for Unchecked {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Failure> {
+        Ok(Self::of(parts, node))
+    }
+}
+
+/// Only where the gate has seen the name of the service.
 impl FromRequestParts<Arc<Node>> for Caller {
-    type Rejection = Infallible;
+    type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-        let address = peer.map(|peer| client(peer, &parts.headers, &node.trusted_proxies).to_string());
-        Ok(Self { address })
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Failure> {
+        let Unchecked { address, access } = Unchecked::of(parts, node);
+        Ok(Self { address, subject: access.subject()? })
+    }
+}
+
+/// Whether the caller may act as an operator on the service that the path names.
+#[derive(Debug)]
+pub(super) struct Operator(Result<(), Failure>);
+
+impl Operator {
+    /// What names a session acts for that process; what names none is an operator's.
+    pub(super) fn unless(self, session: Option<&Session>) -> Result<(), Failure> {
+        if session.is_some() { Ok(()) } else { self.0 }
+    }
+}
+
+impl FromRequestParts<Arc<Node>> for Operator {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Node>) -> Result<Self, Failure> {
+        let access = parts.extensions.get::<Peer>().map(|peer| peer.access.clone()).unwrap_or_default();
+        let service = segment::<ServiceName>(&parts.uri, 1, ServiceName::FIELD).ok();
+        Ok(Self(access.operator(service.as_ref())))
     }
 }
 

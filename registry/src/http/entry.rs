@@ -13,7 +13,7 @@ use registry_wire::{
     request::{Drain, Heartbeat, Register},
 };
 
-use super::{Failure, Node, body::Body, query::Query};
+use super::{Failure, Node, body::Body, caller::Operator, query::Query};
 use crate::{
     clock,
     entry::{Key, Record},
@@ -93,9 +93,11 @@ pub(super) async fn drain(
     State(node): State<Arc<Node>>,
     key: Key,
     caller: Caller,
+    operator: Operator,
     Body(body): Body,
 ) -> Result<Response, Failure> {
     let drain = Drain::parse(&body)?;
+    operator.unless(drain.session.as_ref())?;
     let record =
         node.leases.drain(&key, drain, &caller).await.map_err(|refusal| Failure::refused(&refusal, &key))?;
     Ok(json(StatusCode::OK, &instance(&node, *record, &key)))
@@ -105,9 +107,11 @@ pub(super) async fn undrain(
     State(node): State<Arc<Node>>,
     key: Key,
     caller: Caller,
+    operator: Operator,
     query: Query,
 ) -> Result<Response, Failure> {
     let session: Option<Session> = query.parse("session")?;
+    operator.unless(session.as_ref())?;
     node.leases.undrain(&key, session, &caller).await.map_err(|refusal| Failure::refused(&refusal, &key))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

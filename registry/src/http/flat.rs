@@ -11,7 +11,7 @@ use registry_wire::{
     request::{FlatHeartbeat, FlatRegister, Heartbeat},
 };
 
-use super::{Failure, Node, body::Body, entry::json, query::Query, query::ServicePath};
+use super::{Failure, Node, body::Body, caller::Unchecked, entry::json, query::Query, query::ServicePath};
 use crate::{
     clock,
     entry::Key,
@@ -47,10 +47,11 @@ fn refused(node: &Node, refusal: &Refusal, key: &Key) -> Failure {
 
 pub(super) async fn register(
     State(node): State<Arc<Node>>,
-    caller: Caller,
+    caller: Unchecked,
     Body(body): Body,
 ) -> Result<Response, Failure> {
     let FlatRegister { service_name, instance_id, register } = FlatRegister::parse(&body)?;
+    let caller = caller.about(&service_name)?;
     let key = Key { service: service_name, instance: instance_id };
     node.leases.register(&key, register, &caller).await.map_err(|refusal| refused(&node, &refusal, &key))?;
     Ok(flat(StatusCode::CREATED, "Service registered successfully", &key.service))
@@ -58,10 +59,11 @@ pub(super) async fn register(
 
 pub(super) async fn heartbeat(
     State(node): State<Arc<Node>>,
-    caller: Caller,
+    caller: Unchecked,
     Body(body): Body,
 ) -> Result<Response, Failure> {
     let FlatHeartbeat { service_name, instance_id } = FlatHeartbeat::parse(&body)?;
+    let caller = caller.about(&service_name)?;
     let key = Key { service: service_name, instance: instance_id };
     node.leases
         .heartbeat(&key, &Heartbeat::default(), &caller)

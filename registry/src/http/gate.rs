@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -8,17 +8,24 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Method, header};
 use registry_wire::{Problem, ProblemType, limits};
 
-use super::{Failure, Node, auth, body, caller::Peer};
+use super::{
+    Failure, Node, auth, body,
+    caller::Peer,
+    routes::{self, Route},
+};
 use crate::{
     clock,
     metrics::{Ending, Operation},
 };
 
 /// Stands before every route: the size of the head, who may call, and the count of every answer.
-pub(super) async fn gate(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+pub(super) async fn gate(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
     let begun = clock::now();
     let operation = operation(request.method(), request.uri().path());
-    let mut response = match admit(&node, &request) {
+    let route = routes::find(request.method(), request.uri().path());
+    let mut response = match admit(&node, &mut request, route) {
+        // What is not in the table does not exist, whatever the router knows.
+        Ok(()) if route.is_none() => routes::none(request.uri().path()),
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
@@ -32,7 +39,7 @@ pub(super) async fn gate(State(node): State<Arc<Node>>, request: Request, next: 
     response
 }
 
-fn admit(node: &Arc<Node>, request: &Request) -> Result<(), Failure> {
+fn admit(node: &Node, request: &mut Request, route: Option<&Route>) -> Result<(), Failure> {
     let headers = request.headers();
     // Request line: method, path and query, version and separators; each field: name, value and separators.
     let line = request.method().as_str().len() + request.uri().to_string().len() + 12;
@@ -42,11 +49,14 @@ fn admit(node: &Arc<Node>, request: &Request) -> Result<(), Failure> {
         let detail = format!("The request line and headers must have at most {} bytes.", limits::HEAD_MAX);
         return Err(Problem::new(ProblemType::HeadTooLarge, detail).into());
     }
-    let peer =
-        request.extensions().get::<Peer>().map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0);
-    auth::authorize(node, request.method(), request.uri().path(), headers, peer)?;
+    let peer = request.extensions().get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), Peer::address);
+    let need = route.map_or_else(|| routes::need_of_none(request.method()), |route| route.need);
+    let access = auth::authorize(node, need, request.uri(), headers, peer)?;
     if declared_length(headers).is_some_and(|length| length > limits::BODY_MAX as u64) {
         return Err(body::too_large());
+    }
+    if let Some(peer) = request.extensions_mut().get_mut::<Peer>() {
+        peer.grant(access);
     }
     Ok(())
 }

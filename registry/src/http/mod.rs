@@ -14,6 +14,7 @@ mod operator;
 mod problem;
 mod query;
 mod read;
+mod routes;
 mod sample;
 mod serve;
 
@@ -22,14 +23,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use axum::{
-    Router,
-    routing::{get, post, put},
-};
-use registry_wire::{Problem, ProblemType};
 use tokio::sync::watch;
 
-pub use self::{auth::Tokens, problem::Failure, sample::sample, serve::serve};
+pub use self::{
+    auth::Tokens,
+    problem::Failure,
+    routes::{About, Need, ROUTES, Route},
+    sample::sample,
+    serve::serve,
+};
 use crate::{
     config::Network,
     lease::Leases,
@@ -63,54 +65,4 @@ impl Node {
     pub fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
-}
-
-/// The paths that exist. `openapi.json` describes each.
-pub const PATHS: [&str; 15] = [
-    "/services/{service}/instances/{instance}",
-    "/services/{service}/instances/{instance}/heartbeat",
-    "/services/{service}/instances/{instance}/drain",
-    "/services",
-    "/services/{service}",
-    "/instances",
-    "/register",
-    "/heartbeat",
-    "/deregister/{service_name}",
-    "/livez",
-    "/readyz",
-    "/health",
-    "/metrics",
-    "/openapi.json",
-    "/",
-];
-
-/// The routes, without the gate before them.
-fn router(node: Arc<Node>) -> Router {
-    Router::new()
-        .route(PATHS[0], put(entry::register).delete(entry::deregister).get(read::instance))
-        .route(PATHS[1], put(entry::heartbeat))
-        .route(PATHS[2], put(entry::drain).delete(entry::undrain))
-        .route(PATHS[3], get(read::services))
-        .route(PATHS[4], get(read::service))
-        .route(PATHS[5], get(read::instances))
-        .route(PATHS[6], post(flat::register))
-        .route(PATHS[7], post(flat::heartbeat))
-        .route(PATHS[8], axum::routing::delete(flat::deregister))
-        .route(PATHS[9], get(operator::livez))
-        .route(PATHS[10], get(operator::readyz))
-        .route(PATHS[11], get(operator::health))
-        .route(PATHS[12], get(operator::metrics))
-        .route(PATHS[13], get(operator::openapi))
-        .route(PATHS[14], get(operator::page))
-        .fallback(async || {
-            Failure::from(Problem::new(
-                ProblemType::NotFound,
-                "There is no such path; /openapi.json lists them all.",
-            ))
-        })
-        .method_not_allowed_fallback(async || {
-            let detail = "This path does not have that method; the Allow header names those it has.";
-            Failure::from(Problem::new(ProblemType::MethodNotAllowed, detail))
-        })
-        .with_state(node)
 }

@@ -103,7 +103,11 @@ impl<S: Sync> FromRequestParts<S> for Key {
 }
 
 /// A part of the path, percent-decoded once, after the path was split: an encoded slash separates nothing.
-fn segment<T: FromStr<Err = FieldError>>(uri: &Uri, place: usize, field: &'static str) -> Result<T, Failure> {
+pub(super) fn segment<T: FromStr<Err = FieldError>>(
+    uri: &Uri,
+    place: usize,
+    field: &'static str,
+) -> Result<T, Failure> {
     let raw = uri.path().split('/').nth(place + 1).unwrap_or_default();
     let text = percent_decode_str(raw)
         .decode_utf8()

@@ -14,7 +14,7 @@ use tower::{Layer, ServiceExt};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::{debug, warn};
 
-use super::{Node, caller::Peer, gate::gate, router};
+use super::{Node, caller::Peer, gate::gate, routes::router};
 
 /// How long a head may take to arrive, and how long a kept connection may be silent.
 const HEAD_DEADLINE: Duration = Duration::from_secs(8);
@@ -79,7 +79,22 @@ fn service(
 > + Clone
 + Send
 + 'static {
-    let routes: Router = router(Arc::clone(&node));
+    let routes = router(Arc::clone(&node));
+    gated(node, routes)
+}
+
+/// The gate before routes.
+pub(super) fn gated(
+    node: Arc<Node>,
+    routes: Router,
+) -> impl tower::Service<
+    Request,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
     let gated = middleware::from_fn_with_state(node, gate).layer(routes);
     SetResponseHeaderLayer::if_not_present(
         HeaderName::from_static("x-content-type-options"),
@@ -102,7 +117,7 @@ where
     }
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(axum::body::Body::new);
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Peer::new(peer));
         let service = service.clone();
         async move {
             let response: Result<Response<_>, std::convert::Infallible> = service.oneshot(request).await;

@@ -31,6 +31,18 @@ const LEASES_PER_LOCK: usize = 1000;
 pub struct Caller {
     /// The address, without a port.
     pub address: Option<String>,
+    /// Who holds the signed token that the call came with.
+    pub subject: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// What the log of changes says of who asked: the address, after `NAME@` where a signed token names somebody.
+    fn actor(&self) -> Option<String> {
+        match (&self.subject, &self.address) {
+            (Some(subject), address) => Some(format!("{subject}@{}", address.as_deref().unwrap_or_default())),
+            (None, address) => address.clone(),
+        }
+    }
 }
 
 /// Why a call was not carried out.
@@ -213,7 +225,7 @@ impl Leases {
     async fn write(&self, key: &Key, write: Write, caller: &Caller) -> Result<(Box<Record>, bool), Refusal> {
         self.must_see(clock::now())?;
         let (reply, outcome) = oneshot::channel();
-        let submission = Submission { key: key.clone(), write, actor: caller.address.clone(), reply };
+        let submission = Submission { key: key.clone(), write, actor: caller.actor(), reply };
         self.submit.try_send(submission).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Refusal::Unavailable("this node is shutting down"),

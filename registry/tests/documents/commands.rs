@@ -41,7 +41,7 @@ fn is_run(block: &Block) -> bool {
 
 #[test]
 fn every_block_says_what_it_is_and_who_runs_it() {
-    for path in ["README.md", "INTEGRATION_GUIDE.md", "nginx/README.md"] {
+    for path in ["README.md", "INTEGRATION_GUIDE.md", "nginx/README.md", "docs/TOKENS.md"] {
         for block in Document::read(path).blocks {
             let words: Vec<_> = block.info.split(' ').collect();
             let known = match words[0] {
@@ -154,6 +154,12 @@ fn the_rust_of_the_guide_is_a_piece_of_the_example_that_is_compiled() {
 async fn the_commands_of_the_readme_work() {
     let node = Node::dev().await;
     assert!(run_all("README.md", &node).await >= 2);
+}
+
+#[tokio::test]
+async fn the_commands_about_tokens_work() {
+    let node = Node::start(&[]).await;
+    assert!(run_all("docs/TOKENS.md", &node).await >= 5);
 }
 
 #[tokio::test]

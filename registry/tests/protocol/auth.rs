@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use registry::http::PATHS;
 use registry_wire::ProblemType;
 use serde_json::json;
 
-use crate::harness::{Answer, Node, Store, minimal, path};
+use crate::harness::{Answer, Node, Store, minimal, path, paths};
 
 both!(
     without_tokens_everything_is_open,
@@ -27,7 +26,7 @@ fn calls() -> impl Iterator<Item = (&'static str, String)> {
         path.replace("{service}", "web").replace("{instance}", "a").replace("{service_name}", "web")
     };
     let unknown = ["/services/web/instances/a/future", "/admin", "/livez/x", "/metrics/", "/Health", "//"];
-    let paths: Vec<String> = PATHS.into_iter().map(filled).chain(unknown.map(str::to_owned)).collect();
+    let paths: Vec<String> = paths().into_iter().map(filled).chain(unknown.map(str::to_owned)).collect();
     METHODS.into_iter().flat_map(move |method| paths.clone().into_iter().map(move |path| (method, path)))
 }
 
@@ -52,7 +51,7 @@ async fn call(node: &Node, method: &str, path: &str, token: Option<&str>) -> Ans
 
 /// A HEAD has the same status, and no body to say why.
 #[track_caller]
-fn denied(method: &str, answer: &Answer, kind: ProblemType) {
+pub(crate) fn denied(method: &str, answer: &Answer, kind: ProblemType) {
     if method == "HEAD" {
         assert_eq!(answer.status, kind.status(), "{answer:?}");
     } else {
@@ -64,7 +63,7 @@ fn denied(method: &str, answer: &Answer, kind: ProblemType) {
 }
 
 #[track_caller]
-fn let_through(answer: &Answer) {
+pub(crate) fn let_through(answer: &Answer) {
     assert!(!matches!(answer.status, 401 | 403), "{answer:?}");
     assert_ne!(answer.status, 500, "{answer:?}");
 }
@@ -125,7 +124,7 @@ async fn a_read_token_closes_every_read(store: Store) {
 }
 
 /// An address of this machine that is not a loopback one; packets to it do not leave the machine.
-fn own_address() -> Option<IpAddr> {
+pub(crate) fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     // A documentation address: asked for the route alone, nothing is sent.
     socket.connect("192.0.2.1:9").ok()?;

@@ -38,6 +38,12 @@ fn settings_that_cannot_be_used_are_64() {
         (file("empty", " \n"), file("short", "short\n"), file("good", "9f8e7d6c5b4a32100123\n"));
     let missing = dir.path().join("missing").to_str().unwrap().to_owned();
     let long = "x".repeat(10_000);
+    let key = "k 3d1f7c9a5be204688f0e1d2c3b4a59687766554433221100ffeeddccbbaa9988\n";
+    let (keys, weak_key) = (file("keys", key), file("weak", &key[..60]));
+    let (same_byte, phrase) =
+        (file("same", &format!("k {}", "5a".repeat(32))), file("phrase", "k hidden-word-hidden-word"));
+    let (two_ids, not_ids) = (file("two", &key.repeat(2)), file("ids", "hidden word\n"));
+    let directory = dir.path().to_str().unwrap().to_owned();
     for (settings, named) in [
         ([("REGISTRY_LISTEN", "127.0.0.1:70000")].as_slice(), "REGISTRY_LISTEN"),
         (&[("REGISTRY_LISTEN", "localhost")], "REGISTRY_LISTEN"),
@@ -67,6 +73,24 @@ fn settings_that_cannot_be_used_are_64() {
         ),
         (&[("REGISTRY_READ_TOKEN", "short")], "REGISTRY_READ_TOKEN"),
         (&[("REGISTRY_READ_TOKEN_FILE", &missing)], "REGISTRY_READ_TOKEN_FILE"),
+        (&[("REGISTRY_TOKEN_KEYS_FILE", &missing)], "REGISTRY_TOKEN_KEYS_FILE"),
+        (&[("REGISTRY_TOKEN_KEYS_FILE", &directory)], "REGISTRY_TOKEN_KEYS_FILE"),
+        (&[("REGISTRY_TOKEN_KEYS_FILE", &empty)], "REGISTRY_TOKEN_KEYS_FILE"),
+        (&[("REGISTRY_TOKEN_KEYS_FILE", &weak_key)], "REGISTRY_TOKEN_KEYS_FILE"),
+        (&[("REGISTRY_TOKEN_KEYS_FILE", &same_byte)], "REGISTRY_TOKEN_KEYS_FILE"),
+        (&[("REGISTRY_TOKEN_KEYS_FILE", &phrase)], "REGISTRY_TOKEN_KEYS_FILE"),
+        (&[("REGISTRY_TOKEN_KEYS_FILE", &two_ids)], "REGISTRY_TOKEN_KEYS_FILE"),
+        (
+            &[("REGISTRY_TOKEN_KEYS_FILE", &keys), ("REGISTRY_TOKEN_REVOKED_FILE", &missing)],
+            "REGISTRY_TOKEN_REVOKED_FILE",
+        ),
+        (
+            &[("REGISTRY_TOKEN_KEYS_FILE", &keys), ("REGISTRY_TOKEN_REVOKED_FILE", &not_ids)],
+            "REGISTRY_TOKEN_REVOKED_FILE",
+        ),
+        (&[("REGISTRY_TOKEN_REVOKED_FILE", &empty)], "REGISTRY_TOKEN_KEYS_FILE"),
+        (&[("REGISTRY_READS_CLOSED", "true")], "REGISTRY_READS_CLOSED"),
+        (&[("REGISTRY_READS_CLOSED", "perhaps")], "REGISTRY_READS_CLOSED"),
         (&[("DATABASE_URL", "mysql://h/d")], "DATABASE_URL"),
         (&[("DATABASE_URL", "registry.db")], "DATABASE_URL"),
         (&[("DATABASE_URL", "postgres://u:hidden-word@h:x/d")], "DATABASE_URL"),
@@ -91,7 +115,7 @@ fn settings_that_cannot_be_used_are_64() {
         one_line(&error, &format!("{shown:?}"));
         assert!(error.contains(named) && error.len() < 600, "{shown:?}: {error}");
         // What may be secret is not shown.
-        for secret in ["hidden-word", "changemechangeme", "fifteen-chars-x", "9f8e7d6c"] {
+        for secret in ["hidden", "changemechangeme", "fifteen-chars-x", "9f8e7d6c", "3d1f7c9a"] {
             assert!(!error.contains(secret), "{error}");
         }
     }
@@ -144,7 +168,7 @@ async fn a_second_process_on_the_same_file_is_69() {
 }
 
 /// Each variable beside the flag of the same meaning.
-const SETTINGS: [(&str, &str); 15] = [
+const SETTINGS: [(&str, &str); 18] = [
     ("REGISTRY_LISTEN", "--listen"),
     ("DATABASE_URL", "--database-url"),
     ("DATABASE_URL_FILE", "--database-url-file"),
@@ -153,6 +177,9 @@ const SETTINGS: [(&str, &str); 15] = [
     ("REGISTRY_AUTH_TOKEN_FILE", "--auth-token-file"),
     ("REGISTRY_READ_TOKEN", "--read-token"),
     ("REGISTRY_READ_TOKEN_FILE", "--read-token-file"),
+    ("REGISTRY_TOKEN_KEYS_FILE", "--token-keys-file"),
+    ("REGISTRY_TOKEN_REVOKED_FILE", "--token-revoked-file"),
+    ("REGISTRY_READS_CLOSED", "--reads-closed"),
     ("REGISTRY_ALLOW_ANONYMOUS", "--allow-anonymous"),
     ("REGISTRY_NODE_ID", "--node-id"),
     ("REGISTRY_DEFAULT_TTL", "--default-ttl"),

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use registry::http::PATHS;
 use registry_wire::ProblemType;
 use serde_json::json;
 
-use crate::harness::{Answer, Store, WITH_BODY, minimal, path};
+use crate::harness::{Answer, Store, WITH_BODY, minimal, path, paths};
 
 both!(paths_and_methods_that_do_not_exist, types_of_bodies, bodies_that_end_early, nothing_is_ever_a_500);
 
@@ -104,7 +103,7 @@ async fn nothing_is_ever_a_500(store: Store) {
     let node = store.node().await;
     let bodies = ["", "{", "[]", "null", "{}", "\u{0}", r#"{"endpoint":{},"service_name":[],"reason":1}"#];
     let names = ["web", "%00", "%ff", "..", "%2F", "a b".replace(' ', "%20").as_str()].map(str::to_owned);
-    for pattern in PATHS {
+    for pattern in paths() {
         for name in &names {
             let path = ["{service}", "{instance}", "{service_name}"]
                 .into_iter()

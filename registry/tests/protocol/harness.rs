@@ -1,10 +1,11 @@
 //! A node in this process, and a client that looks closely.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use registry::{
     app,
     config::{Config, Settings},
+    http::ROUTES,
 };
 use registry_wire::ProblemType;
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
@@ -197,6 +198,11 @@ impl Node {
 /// The path of an instance.
 pub(crate) fn path(service: &str, instance: &str) -> String {
     format!("/services/{service}/instances/{instance}")
+}
+
+/// Every path that there is.
+pub(crate) fn paths() -> BTreeSet<&'static str> {
+    ROUTES.iter().map(|route| route.path).collect()
 }
 
 /// The calls that have a body, about an instance `web/a`.

@@ -38,3 +38,6 @@ mod service;
 mod sessions;
 mod sizes;
 mod slow;
+mod token_files;
+mod tokens;
+mod variants;

@@ -160,7 +160,16 @@ impl Program {
         Answer::sure(|| self.client.put(format!("http://{}{path}", self.address)).json(body)).await
     }
 
-    fn signal(&self, signal: Signal) {
+    /// The lines of its log since the last look.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 
