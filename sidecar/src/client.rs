@@ -1,13 +1,15 @@
 //! Calls to the registry.
 //!
 //! In: a [`Call`] of the machine.
-//! Owns: one kept connection per registry URL, the token, the bytes of a request.
+//! Owns: one kept connection per registry URL, the token and its file, the bytes of a request.
 //! Out: an [`Answer`].
 //!
 //! Has no time-out of its own: whoever waits knows the [`call_deadline`](crate::machine::Machine::call_deadline), and
 //! dropping the call closes its connection.
 
 use std::{
+    fs,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -19,9 +21,10 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use registry_wire::{Endpoint, HealthPath, InstanceId, ServiceName, Ttl, request};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{task::spawn_blocking, time::Instant};
+use tracing::info;
 use url::Url;
 
 use crate::{
@@ -57,7 +60,9 @@ pub(crate) struct Client {
     health_endpoint: HealthPath,
     ttl: Ttl,
     registries: Vec<Registry>,
-    authorization: Option<HeaderValue>,
+    authorization: Mutex<Option<HeaderValue>>,
+    /// Where a token that is refused may have been replaced.
+    token_file: Option<PathBuf>,
     address: Arc<Finder>,
     tls: Arc<Tls>,
 }
@@ -83,7 +88,8 @@ impl Client {
             health_endpoint: config.health_endpoint.clone(),
             ttl: config.settings.ttl,
             registries: config.registries.iter().filter_map(registry).collect(),
-            authorization: config.token.as_ref().and_then(bearer),
+            authorization: Mutex::new(config.token.as_ref().and_then(bearer)),
+            token_file: config.token_file.clone(),
             address,
             tls,
         }
@@ -161,7 +167,7 @@ impl Client {
         if draft.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = self.authorization() {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         request
@@ -169,10 +175,45 @@ impl Client {
             .map_err(|error| error.to_string().into())
     }
 
+    fn authorization(&self) -> Option<HeaderValue> {
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends, and once more where the token is refused and its file holds another by now.
+    async fn send(&self, registry: usize, draft: &Draft) -> Result<Reply, Fault> {
+        let reply = self.send_as_it_is(registry, draft).await?;
+        if matches!(reply.status, 401 | 403) && self.read_token_again().await {
+            return self.send_as_it_is(registry, draft).await;
+        }
+        Ok(reply)
+    }
+
+    /// Whether the token's file holds another token, which is sent from here on.
+    async fn read_token_again(&self) -> bool {
+        let Some(path) = self.token_file.clone() else {
+            return false;
+        };
+        // A disk may hang.
+        let read = spawn_blocking(move || fs::read_to_string(path).map(Zeroizing::new));
+        let Ok(Ok(text)) = read.await else {
+            return false;
+        };
+        let token = text.trim();
+        let new = (!token.is_empty()).then(|| bearer(&SecretString::from(token))).flatten();
+        let mut kept = self.authorization.lock().unwrap_or_else(PoisonError::into_inner);
+        if new.is_none() || *kept == new {
+            return false;
+        }
+        *kept = new;
+        drop(kept);
+        info!("the token was refused, and its file holds another one: trying that");
+        true
+    }
+
     /// Sends over the kept connection if there is one. When that fails without an answer, the server had closed it
     /// while it lay idle, as servers do: not a fault of the registry, and worth one new connection. Every call of ours
     /// may safely arrive twice.
-    async fn send(&self, registry: usize, draft: &Draft) -> Result<Reply, Fault> {
+    async fn send_as_it_is(&self, registry: usize, draft: &Draft) -> Result<Reply, Fault> {
         let Some(registry) = self.registries.get(registry) else {
             return Err("there is no such registry URL".into());
         };

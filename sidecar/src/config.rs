@@ -6,7 +6,7 @@
 
 mod env;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use registry_wire::{HealthPath, InstanceId, ServiceName};
 use secrecy::SecretString;
@@ -60,6 +60,8 @@ pub struct Config {
     pub registries: Vec<Url>,
     /// The token that writes need.
     pub token: Option<SecretString>,
+    /// The file that the token came from. It is read again when a registry refuses the token.
+    pub token_file: Option<PathBuf>,
     /// Intervals, lease, metadata. [`Settings::registries`] is filled in by [`run`](crate::run).
     pub settings: Settings,
     /// Where status and metrics are served, if anywhere.
@@ -78,6 +80,7 @@ impl Config {
             instance: None,
             registries,
             token: None,
+            token_file: None,
             settings: Settings::default(),
             listen: None,
         }

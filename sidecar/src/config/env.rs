@@ -1,8 +1,8 @@
 //! The environment variables.
 
 use std::{
-    collections::BTreeSet, env, ffi::OsString, fmt::Display, fs, io, ops::RangeInclusive, str::FromStr,
-    time::Duration,
+    collections::BTreeSet, env, ffi::OsString, fmt::Display, fs, io, ops::RangeInclusive, path::PathBuf,
+    str::FromStr, time::Duration,
 };
 
 use registry_wire::{Endpoint, FieldError, Metadata, Output, Ttl, limits};
@@ -84,17 +84,17 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The token, from the first variable that is set.
-    fn token(&self) -> Result<Option<SecretString>, ConfigError> {
+    /// The token, from the first variable that is set, and the file that it came from.
+    fn token(&self) -> Result<(Option<SecretString>, Option<PathBuf>), ConfigError> {
         for name in ["REGISTRY_TOKEN", "VERTICE_REGISTRY_TOKEN", "REGISTRY_AUTH_TOKEN"] {
             let file_name = format!("{name}_FILE");
-            let (origin, token) = match (self.text(name)?, self.text(&file_name)?) {
+            let (origin, token, file) = match (self.text(name)?, self.text(&file_name)?) {
                 (Some(_), Some(_)) => {
                     return Err(ConfigError::new(format!(
                         "{name} and {file_name} are both set: set one of them"
                     )));
                 }
-                (Some(token), None) => (name.to_owned(), token),
+                (Some(token), None) => (name.to_owned(), token, None),
                 (None, Some(path)) => {
                     let read = fs::read_to_string(&path).map_err(|error| {
                         let (path, advice) = (shown(&path), advice(&error));
@@ -102,7 +102,7 @@ impl<'a> Source<'a> {
                             "{file_name} is '{path}', which cannot be read: {error}{advice}"
                         ))
                     })?;
-                    (file_name, read)
+                    (file_name, read, Some(PathBuf::from(path)))
                 }
                 (None, None) => continue,
             };
@@ -115,9 +115,9 @@ impl<'a> Source<'a> {
                     if empty { "nothing" } else { "characters that no token has" }
                 )));
             }
-            return Ok(Some(token));
+            return Ok((Some(token), file));
         }
-        Ok(None)
+        Ok((None, None))
     }
 
     fn metadata(&self) -> Result<Metadata, ConfigError> {
@@ -180,6 +180,7 @@ impl Config {
             auto if auto == "auto" => Host::Auto,
             name => Host::Named(name),
         };
+        let (token, token_file) = source.token()?;
         let config = Self {
             service,
             host,
@@ -188,7 +189,8 @@ impl Config {
             health_endpoint: source.parsed("SERVICE_HEALTH_ENDPOINT")?.unwrap_or_default(),
             instance: source.parsed("INSTANCE_ID")?,
             registries: source.registries()?,
-            token: source.token()?,
+            token,
+            token_file,
             settings: settings(source)?,
             listen: listen(source)?,
         };

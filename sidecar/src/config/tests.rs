@@ -181,6 +181,9 @@ fn the_first_token_that_is_set_counts_and_may_come_from_a_file() {
         token(&[("REGISTRY_TOKEN_FILE", path), ("VERTICE_REGISTRY_TOKEN", "b")]),
         "from-a-file-0123456789"
     );
+    let file = |variables: &[(&str, &str)]| good(variables).token_file;
+    assert_eq!(file(&[("REGISTRY_AUTH_TOKEN_FILE", path)]).as_deref(), Some(path.as_ref()));
+    assert_eq!(file(&[("REGISTRY_TOKEN", "a"), ("REGISTRY_AUTH_TOKEN_FILE", path)]), None);
     let both = bad(&[("REGISTRY_TOKEN", "a"), ("REGISTRY_TOKEN_FILE", path)]);
     assert_eq!(both, "REGISTRY_TOKEN and REGISTRY_TOKEN_FILE are both set: set one of them");
     let gone = bad(&[("REGISTRY_TOKEN_FILE", "/nowhere/token")]);
