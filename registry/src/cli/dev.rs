@@ -1,5 +1,6 @@
 use std::{net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
 
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
@@ -8,10 +9,18 @@ use tokio::{
 };
 use tracing::info;
 
-use crate::{app, config::Config, lifecycle};
+use crate::{
+    app, clock,
+    config::Config,
+    lifecycle,
+    token::{self, Claims},
+};
 
 /// The sample's name in the registry.
 const SAMPLE: &str = "sample";
+
+/// How long the sample's token counts, in seconds: longer than anybody tries things out.
+const SAMPLE_TOKEN: u64 = 30 * 24 * 3600;
 
 /// How long the sample's sidecar may take to leave the registry politely.
 const LEAVE: Duration = Duration::from_secs(6);
@@ -39,8 +48,8 @@ pub(super) async fn run(config: Config) -> Result<(), String> {
         .process_group(0)
         .kill_on_drop(true)
         .stdin(Stdio::null());
-    if let Some(token) = &config.auth_token {
-        sidecar.env("REGISTRY_TOKEN", secrecy::ExposeSecret::expose_secret(token));
+    if let Some(token) = sample_token(&config)? {
+        sidecar.env("REGISTRY_TOKEN", token.expose_secret());
     }
     let mut sidecar = sidecar.spawn().map_err(|error| format!("the sidecar cannot be started: {error}"))?;
     announce(&registry.to_string(), port, service.id());
@@ -61,6 +70,19 @@ pub(super) async fn run(config: Config) -> Result<(), String> {
     drop(end);
     drop(keeper.await);
     ended
+}
+
+/// What the sample's sidecar registers with, where writes need a token.
+fn sample_token(config: &Config) -> Result<Option<SecretString>, String> {
+    let Some(signed) = config.signed_tokens.as_ref().filter(|_| config.auth_token.is_none()) else {
+        return Ok(config.auth_token.clone());
+    };
+    let id = token::random_id::<12>().map_err(|error| error.to_string())?;
+    let now = clock::unix_seconds();
+    let mut claims = Claims::new("registry-dev".parse()?, id.parse()?, now, now + SAMPLE_TOKEN);
+    claims.register.push(SAMPLE.parse()?);
+    let token = signed.sign(&claims).map_err(|error| error.to_string())?;
+    Ok(Some(token.into()))
 }
 
 /// Brings the service back when somebody kills it, a little later, so that both can be watched.

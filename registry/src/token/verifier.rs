@@ -135,6 +135,14 @@ impl Verifier {
         Ok(known)
     }
 
+    /// Makes a token, with the first key; see [`Keys::sign`].
+    ///
+    /// # Errors
+    /// It says more than a token may.
+    pub fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
+        self.state().keys.sign(claims)
+    }
+
     /// Reads the files again. A new text counts at once where `at_once`, else when it was the same at two looks. One that
     /// cannot be used changes nothing, and is complained about once.
     pub fn refresh(&self, at_once: bool) {

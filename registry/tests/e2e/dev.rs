@@ -23,11 +23,15 @@ struct Dev {
 impl Dev {
     /// Starts it in an empty directory, and waits until it has said what to try.
     async fn start() -> Self {
+        Self::start_in(testkit::memory_dir(), &[]).await
+    }
+
+    async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> Self {
         sidecar_program();
-        let dir = testkit::memory_dir();
         let port = free_port();
         let mut command = Command::new(REGISTRY);
         command.arg("dev").env("REGISTRY_LISTEN", format!("127.0.0.1:{port}")).current_dir(dir.path());
+        command.envs(settings.iter().copied());
         let process = Process::start("dev", dir.path(), &mut command);
         wait_until(SOON, "it says what to try", async || {
             let ended = process.ended();
@@ -113,6 +117,17 @@ async fn ctrl_c_lets_the_sidecar_leave_politely() {
 #[tokio::test]
 async fn a_plain_kill_ends_all_its_processes_too() {
     let dev = Dev::start().await;
+    dev.registered().await;
+    dev.end(|dev| dev.signal(Signal::TERM)).await;
+}
+
+#[tokio::test]
+async fn with_keys_alone_it_makes_a_token_for_its_sample() {
+    let dir = testkit::memory_dir();
+    let made =
+        Command::new(REGISTRY).args(["token", "key", "keys"]).current_dir(dir.path()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let dev = Dev::start_in(dir, &[("REGISTRY_TOKEN_KEYS_FILE", "keys")]).await;
     dev.registered().await;
     dev.end(|dev| dev.signal(Signal::TERM)).await;
 }
