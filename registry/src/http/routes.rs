@@ -20,8 +20,7 @@ pub enum About {
     Path,
     /// The one that `service` of its query names, or all.
     Query,
-    /// The one that its body names. The gate cannot see it: [`Unchecked`](super::caller::Unchecked) is all that the
-    /// handler gets.
+    /// The one that its body names. The gate cannot see it, and the handler must have it compared before it can write.
     Body,
 }
 

@@ -36,7 +36,8 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
     deadline: Duration,
 ) {
-    let service = service(node);
+    let routes = router(Arc::clone(&node));
+    let service = gated(node, routes);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -66,21 +67,6 @@ pub async fn serve(
     if finished.is_err() {
         warn!(connections = connections.len(), "closed with requests still open");
     }
-}
-
-/// The routes with the gate before them.
-fn service(
-    node: Arc<Node>,
-) -> impl tower::Service<
-    Request,
-    Response = axum::response::Response,
-    Error = std::convert::Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
-    let routes = router(Arc::clone(&node));
-    gated(node, routes)
 }
 
 /// The gate before routes.
