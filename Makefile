@@ -74,6 +74,10 @@ figures: dist ## measure size, memory, CPU and bytes of the binaries in dist/ (B
 	@scripts/dist --sidecar-features ''
 	@scripts/figures all
 
+.PHONY: bench
+bench: test-setup ## measure speed and scale and write docs/BENCHMARKS.md (BENCH_ONLY=reads,beats for some lines)
+	@scripts/bench
+
 .PHONY: bench-sidecar
 bench-sidecar: dist ## the sidecar's part of the figures
 	@scripts/dist --sidecar-features ''
