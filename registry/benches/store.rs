@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use registry::{
     entry::{Body, Kind, Record, Stored},
-    store::{Mutation, Store},
+    store::{LoadedEntry, Mutation, Store},
 };
 use registry_wire::{HealthPath, Metadata, Status, Ttl};
 use testkit::Postgres;
@@ -77,7 +77,7 @@ async fn measure(store: &Store, entries: usize) {
     let loaded = store.load().await.expect("loaded");
     report("load", loaded.entries.len(), start);
 
-    let stored: Vec<&Stored> = loaded.entries.iter().map(|entry| &entry.stored).take(20_000).collect();
+    let stored: Vec<Stored> = loaded.entries.iter().take(20_000).map(LoadedEntry::stored).collect();
     let start = Instant::now();
     for batch in stored.chunks(256) {
         let batch: Vec<Mutation> = batch

@@ -2,12 +2,21 @@
 //!
 //! A leaf that every stage may import, like `clock.rs`: it does nothing and knows nobody.
 
+mod held;
+mod packed;
+
 use std::{fmt, time::Duration};
 
 use registry_wire::{
     Endpoint, HealthPath, InstanceId, Metadata, Output, Reason, ServiceName, Session, Status, Ttl,
 };
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::packed::Texts;
+pub use self::{
+    held::Entry,
+    packed::{Packed, push_quoted},
+};
 
 /// How long a session that has ended is remembered.
 pub const ENDED_SESSION_MEMORY: Duration = Duration::from_hours(1);

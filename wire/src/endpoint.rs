@@ -33,6 +33,37 @@ impl Endpoint {
 /// mend otherwise. What they get must be what was checked: whatever the standard calls a violation, or rewrites in the
 /// host apart from its case, is refused.
 fn endpoint(text: &str) -> Result<(), String> {
+    if plain(text) { Ok(()) } else { as_standard(text) }
+}
+
+/// Whether a text is what nearly all endpoints are, of which there is nothing to mend: `http://name:port` in small
+/// letters, as a node that starts checks a million of them. What is not may be in order all the same.
+fn plain(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
+        return false;
+    };
+    let Some((name, port)) = rest.split_once(':') else { return false };
+    let port_ok = (1..=5).contains(&port.len())
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && !port.starts_with('0')
+        && port.parse::<u16>().is_ok();
+    // "xn--" begins a name of other letters in disguise.
+    let letters = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && !label.starts_with("xn--")
+    };
+    // A last label that begins with a digit may be the end of an IP address.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    port_ok
+        && name.len() <= 253
+        && name.split('.').all(letters)
+        && last.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+fn as_standard(text: &str) -> Result<(), String> {
     let length = text.chars().count();
     if !(1..=limits::ENDPOINT_MAX).contains(&length) {
         return Err(format!("must have 1 to {} characters, but has {length}", limits::ENDPOINT_MAX));
@@ -121,4 +152,38 @@ fn host_name(name: &str) -> Result<(), String> {
             && label.ends_with(|c: char| c.is_ascii_alphanumeric())
     };
     if name.split('.').all(label_ok) { Ok(()) } else { Err(host_rule(name)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{as_standard, plain};
+
+    proptest! {
+        /// The short way takes nothing that the long one refuses.
+        #[test]
+        fn what_is_plain_is_in_order(
+            text in "https?://(xn--|0x|-)?[a-z0-9-]{1,8}(\\.[a-z0-9-]{1,8}|\\.0x[0-9a-f]{1,2}|\\.){0,3}:[0-9]{1,6}"
+        ) {
+            prop_assert!(!plain(&text) || as_standard(&text).is_ok(), "{}: {:?}", text, as_standard(&text));
+        }
+    }
+
+    #[test]
+    fn what_nearly_all_have_is_plain() {
+        for text in ["http://host-1:8080", "https://a.b-c.d1:1", "http://vertice-osint:65535"] {
+            assert!(plain(text) && as_standard(text).is_ok(), "{text}");
+        }
+        for text in [
+            "http://10.0.0.1:80",
+            "http://h:080",
+            "http://h:65536",
+            "http://h",
+            "http://h:80/x",
+            "http://H:80",
+        ] {
+            assert!(!plain(text), "{text}");
+        }
+    }
 }

@@ -15,13 +15,21 @@ macro_rules! text_type {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Whether a text keeps the rule, for who wants no copy of it.
+            ///
+            /// # Errors
+            /// It does not.
+            pub fn check(text: &str) -> Result<(), $crate::FieldError> {
+                $check(text).map_err(|rule| $crate::FieldError::new($field, rule))
+            }
         }
 
         impl std::str::FromStr for $name {
             type Err = $crate::FieldError;
 
             fn from_str(text: &str) -> Result<Self, $crate::FieldError> {
-                $check(text).map_err(|rule| $crate::FieldError::new($field, rule))?;
+                Self::check(text)?;
                 Ok(Self(text.into()))
             }
         }

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     clock::{Moment, Sighting},
-    entry::{Change, Key, Kind, Revision},
+    entry::{Change, EntryId, Key, Kind, Packed, Record, Revision},
     lease::Leases,
     seeded::{Bug, seeded},
-    store::{BeatRow, Loaded, LogPage, LogRow, Writer},
+    store::{BeatRow, Loaded, LoadedEntry, LogPage, LogRow, Writer},
     view::{Entry, GoneInstance, Update, View},
 };
 
@@ -115,15 +115,16 @@ impl Applier {
                 }
                 self.leases.remove(change.id);
                 merge.removed.insert(key.clone(), change.revision);
-                updates.push(Update::Remove(key, GoneInstance::of(change)));
+                updates.push(Update::Remove(key, Box::new(GoneInstance::of(change))));
             } else {
-                let record = change.body.record.clone();
+                let record = self.packed(&change.body.record);
                 let ended = change.body.ended_session.as_ref();
                 let seen = now.minus(change.body.waited());
-                let pulse = self.leases.put(change.id, &record, ended, seen, change.kind.beats());
+                let (id, revision) = (change.id, change.revision);
+                let entry = self.leases.put(id, revision, record, ended, seen, change.kind.beats());
                 revived |= change.kind == Kind::Revive;
                 merge.removed.remove(&key);
-                updates.push(Update::Put(Arc::new(Entry::new(change.id, change.revision, record, pulse))));
+                updates.push(Update::Put(entry));
             }
         }
         if revived {
@@ -168,30 +169,47 @@ impl Applier {
         merge.history.begin(&loaded);
         merge.forget_removed();
         merge.beat_cursors = loaded.cursors;
+        let mut present: Vec<EntryId> = loaded.entries.iter().map(|entry| entry.id).collect();
+        present.sort_unstable();
         let mut updates = Vec::with_capacity(loaded.entries.len());
-        let mut present = HashSet::with_capacity(loaded.entries.len());
+        // At start, when nothing is known, a million names are not to be looked up.
+        let nothing_known = merge.removed.is_empty() && self.view.is_empty();
         for entry in loaded.entries {
-            let key = entry.stored.record.key();
-            let known = merge.removed.get(&key).copied().max(self.view.revision(&key));
-            // An older revision than the known one is the truth after the store went back.
-            if known.is_none_or(|known| known <= loaded.head) {
-                let (id, revision, record) = (entry.stored.id, entry.stored.revision, entry.stored.record);
-                let pulse = self.leases.put(id, &record, None, now.minus(entry.since_beat), false);
-                self.leases.loaded(id, now.minus(entry.since_beat), entry.renewed);
-                self.leases.remember_ended_sessions(&key, &entry.ended_sessions, now);
-                updates.push(Update::Put(Arc::new(Entry::new(id, revision, record, pulse))));
-            } else if let Some((id, _, _)) = self.leases.lease(&key) {
-                self.leases.loaded(id, now.minus(entry.since_beat), entry.renewed);
+            let seen = now.minus(entry.since_beat);
+            let newer = if nothing_known {
+                None
+            } else {
+                let key = entry.record.key();
+                let known = merge.removed.get(&key).copied().max(self.view.revision(&key));
+                // An older revision than the known one is the truth after the store went back.
+                known.filter(|known| *known > loaded.head).map(|_| key)
+            };
+            if let Some(key) = newer {
+                if let Some((id, _, _)) = self.leases.lease(&key) {
+                    self.leases.loaded(id, seen, entry.renewed);
+                }
+                continue;
             }
-            present.insert(key);
+            let entry = {
+                let LoadedEntry { id, revision, record, renewed, ended_sessions, .. } = entry;
+                let entry = self.leases.put(id, revision, record, None, seen, false);
+                self.leases.loaded(id, seen, renewed);
+                if !ended_sessions.is_empty() {
+                    self.leases.remember_ended_sessions(&entry.record.key(), &ended_sessions, now);
+                }
+                entry
+            };
+            updates.push(Update::Put(entry));
         }
+        self.view.apply(updates);
         let gone: HashMap<Key, &Change> = loaded.gone.iter().map(|change| (change.key(), change)).collect();
+        let mut absent = Vec::new();
         self.view.each_service(None, |service| {
             for entry in service.entries() {
-                let key = entry.record.key();
-                if entry.revision <= loaded.head && !present.contains(&key) {
-                    let why = gone.get(&key).filter(|change| change.revision > entry.revision).copied();
-                    updates.extend(self.absent(&mut merge.orphans, entry, why, now));
+                if entry.revision <= loaded.head && present.binary_search(&entry.id).is_err() {
+                    let why = gone.get(&entry.record.key());
+                    let why = why.filter(|change| change.revision > entry.revision).copied();
+                    absent.extend(self.absent(&mut merge.orphans, entry, why, now));
                 }
             }
             true
@@ -200,7 +218,16 @@ impl Applier {
             self.leases.remember_ended_sessions(&key, &ended, now);
         }
         self.view.remember_gone(loaded.gone.iter().map(|change| (change.key(), GoneInstance::of(change))));
-        self.view.apply(updates);
+        self.view.apply(absent);
+    }
+
+    /// A record in few bytes, its service's name shared with the instances that are there.
+    pub(super) fn packed(&self, record: &Record) -> Packed {
+        let packed = Packed::from(record);
+        match self.view.service(packed.service()) {
+            Some(service) => packed.sharing(service.name().clone()),
+            None => packed,
+        }
     }
 
     /// What becomes of an entry that the store does not hold.
@@ -216,7 +243,7 @@ impl Applier {
             Some(why) if why.kind == Kind::Expire && self.leases.has_unwritten_beat(entry.id) => None,
             Some(why) => {
                 self.leases.remove(entry.id);
-                Some(Update::Remove(entry.record.key(), GoneInstance::of(why)))
+                Some(Update::Remove(entry.record.key(), Box::new(GoneInstance::of(why))))
             }
             None => {
                 self.leases.remove(entry.id);

@@ -67,10 +67,10 @@ impl Applier {
             let key = entry.record.key();
             if entry.revision > slice.head {
                 stored.remove(&key);
-            } else if entry.orphaned.is_none() {
+            } else if entry.orphaned().is_none() {
                 let same = |stored: &Stored| {
                     (stored.id, stored.revision) == (entry.id, entry.revision)
-                        && stored.record == entry.record
+                        && entry.record == stored.record
                 };
                 match stored.get(&key) {
                     Some(found) if same(found) => drop(stored.remove(&key)),
@@ -92,8 +92,8 @@ impl Applier {
             if !mended[..changed].iter().any(|(known, _)| *known == key) {
                 mended.push((key, Difference::Missing));
             }
-            let last_seen = self.leases.put(id, &record, None, now, false);
-            updates.push(Update::Put(Arc::new(Entry::new(id, revision, record, last_seen))));
+            let record = self.packed(&record);
+            updates.push(Update::Put(self.leases.put(id, revision, record, None, now, false)));
         }
         self.view.apply(updates);
         mended
@@ -102,9 +102,9 @@ impl Applier {
     /// Every entry of the view after a key, up to and with another.
     fn each_entry(&self, after: Option<&Key>, until: Option<&Key>, mut each: impl FnMut(&Entry)) {
         let within = |entry: &Entry| {
-            let key = (&entry.record.service_name, &entry.record.instance_id);
-            after.is_none_or(|after| key > (&after.service, &after.instance))
-                && until.is_none_or(|until| key <= (&until.service, &until.instance))
+            let key = (entry.record.service(), entry.record.instance());
+            after.is_none_or(|after| key > (&after.service, after.instance.as_str()))
+                && until.is_none_or(|until| key <= (&until.service, until.instance.as_str()))
         };
         let mut service = |service: &Arc<Service>| {
             service.entries().iter().filter(|entry| within(entry)).for_each(|entry| each(entry));

@@ -15,7 +15,7 @@ pub(super) struct Orphans(Vec<(Key, Revision)>);
 impl Orphans {
     /// The store lost an entry at `now`. `None`: that was known.
     pub(super) fn take(&mut self, entry: &Entry, now: Moment) -> Option<Update> {
-        if entry.orphaned.is_some() {
+        if entry.orphaned().is_some() {
             return None;
         }
         self.0.push((entry.record.key(), entry.revision));
@@ -27,11 +27,11 @@ impl Orphans {
         let mut ended = Vec::new();
         self.0.retain(|(key, revision)| {
             let entry =
-                view.entry(key).filter(|entry| entry.orphaned.is_some() && entry.revision == *revision);
+                view.entry(key).filter(|entry| entry.orphaned().is_some() && entry.revision == *revision);
             let Some(entry) = entry else { return false };
             let keep = sighting.blind || !entry.ended(sighting);
             if !keep {
-                ended.push(Update::Remove(key.clone(), lost(&entry, sighting)));
+                ended.push(Update::Remove(key.clone(), Box::new(lost(&entry, sighting))));
             }
             keep
         });

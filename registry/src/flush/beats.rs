@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
@@ -93,7 +95,10 @@ pub(crate) fn settle(leases: &Leases, buffer: &mut Buffer, written: BeatsWritten
     let mut ids = buffer.written();
     let count = ids.len();
     // A beat whose row is gone stays unwritten until it is known why.
-    ids.retain(|id| !written.missing.contains(id));
+    if !written.missing.is_empty() {
+        let missing: HashSet<EntryId> = written.missing.iter().copied().collect();
+        ids.retain(|id| !missing.contains(id));
+    }
     leases.beats_written(&ids);
     Row::Written { count, missing: written.missing }
 }

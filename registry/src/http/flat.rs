@@ -32,7 +32,7 @@ fn refused(node: &Node, refusal: &Refusal, key: &Key) -> Failure {
     }
     let sighting = node.leases.sighting(clock::now());
     let ids: Vec<String> = node.view.service(&key.service).map_or_else(Vec::new, |service| {
-        let ids = service.listed(&sighting).map(|entry| format!("'{}'", entry.record.instance_id));
+        let ids = service.listed(&sighting).map(|entry| format!("'{}'", entry.record.instance()));
         ids.take(IDS_NAMED).collect()
     });
     let there = if ids.is_empty() {

@@ -142,7 +142,7 @@ fn why_not(node: &Node, seen: &Seen, name: &ServiceName, service: Option<&Servic
         .and_then(|service| service.entries().iter().max_by_key(|entry| entry.ended_at(&seen.sighting)))
         .map(|entry| {
             let end = clock::unix_at(entry.ended_at(&seen.sighting), seen.sighting.now, seen.unix_now);
-            (entry.record.instance_id.clone(), end, expired(entry, seen))
+            (entry.record.key().instance, end, expired(entry, seen))
         });
     let removed = node.view.last_gone(name, seen.unix_now).map(|(instance, gone)| {
         let past = Past { state: gone.state, last_seen: gone.last_seen, reason: gone.reason };
@@ -249,7 +249,7 @@ impl Filter {
 
     fn takes(&self, entry: &Entry) -> bool {
         self.status.is_none_or(|status| status == entry.record.status)
-            && self.metadata.iter().all(|(key, value)| entry.record.metadata.get(key) == Some(value))
+            && self.metadata.iter().all(|(key, value)| entry.record.says(key, value))
     }
 }
 

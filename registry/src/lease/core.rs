@@ -10,10 +10,11 @@ use registry_wire::{Session, Status, Ttl};
 use super::{
     brake::{Brake, BrakeEvent, Life, silence},
     sessions::{EndedSessions, Past},
+    table::Table,
 };
 use crate::{
     clock::{Moment, Pulse, Sighting},
-    entry::{EntryId, Key, Record},
+    entry::{Entry, EntryId, Key, Packed, Revision},
 };
 
 /// Every lease of this node, without any I/O: data and `now` in, effects out.
@@ -21,8 +22,7 @@ use crate::{
 /// The pulse of a lease is made of atomics that the view shares, so that a beat is in the next answer without a lock.
 #[derive(Debug)]
 pub struct Core {
-    pub(super) leases: HashMap<Key, Lease>,
-    pub(super) keys: HashMap<EntryId, Key>,
+    pub(super) leases: Table,
     /// Entries with a beat that [`Core::take_beats`] has not handed out yet.
     beaten: Vec<EntryId>,
     pub(super) deadlines: Deadlines,
@@ -39,6 +39,8 @@ pub struct Core {
     pub(super) witness: Option<EntryId>,
     /// The floor that the leases were last judged with.
     pub(super) floor: Moment,
+    /// The part of the table from which on leases are still to be counted anew from that floor.
+    pub(super) to_count: Option<usize>,
     past: Past,
 }
 
@@ -47,14 +49,12 @@ pub struct Core {
 /// since, it is put back. Only the place that [`Lease::queued`] names counts; others are out of date and dropped.
 pub(super) type Deadlines = BinaryHeap<Reverse<(Moment, EntryId)>>;
 
+/// With a million of them each byte is a megabyte: what the entry holds is not held again.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) id: EntryId,
-    session: Option<Session>,
+    pub(super) entry: Arc<Entry>,
     ended_sessions: EndedSessions,
-    status: Status,
-    pub(super) ttl: Ttl,
-    pub(super) pulse: Arc<Pulse>,
     pub(super) life: Life,
     /// Its place in `deadlines`.
     pub(super) queued: Option<Moment>,
@@ -65,9 +65,38 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// Of an entry that is new.
+    pub(super) fn new(entry: Arc<Entry>) -> Self {
+        Self {
+            id: entry.id,
+            entry,
+            ended_sessions: EndedSessions::default(),
+            life: Life::New,
+            queued: None,
+            beaten: false,
+            in_flight: false,
+        }
+    }
+
+    pub(super) fn service(&self) -> &str {
+        self.entry.record.service().as_str()
+    }
+
+    pub(super) fn instance(&self) -> &str {
+        self.entry.record.instance()
+    }
+
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.entry.pulse
+    }
+
+    pub(super) fn ttl(&self) -> Ttl {
+        self.entry.record.ttl_seconds
+    }
+
     /// When there may be something to say of it, if it counts from `from` and does not beat.
     pub(super) fn next_turn(&self, from: Moment) -> Moment {
-        let ttl = self.ttl.duration();
+        let ttl = self.ttl().duration();
         from.plus(if self.life == Life::Beating { silence(ttl) } else { ttl })
     }
 
@@ -78,7 +107,7 @@ impl Lease {
 
     /// Whether it was judged to have ended and still has.
     pub(super) fn ended(&self, sighting: &Sighting) -> bool {
-        self.pulse.ended(sighting, self.ttl.duration())
+        self.pulse().ended(sighting, self.ttl().duration())
     }
 
     /// Puts it into the queue, to be looked at no later than at `turn`.
@@ -89,13 +118,13 @@ impl Lease {
 
     /// It was renewed at `seen`, by its own node or another.
     fn renewed(&mut self, seen: Moment, brake: &mut Brake, deadlines: &mut Deadlines) {
-        let before = self.pulse.last_seen();
-        self.pulse.beat(seen);
+        let before = self.pulse().last_seen();
+        self.pulse().beat(seen);
         if self.life == Life::Beating || seen <= before && self.life != Life::New {
             return;
         }
         brake.becomes(self.id, &mut self.life, Life::Beating);
-        let turn = self.next_turn(self.pulse.last_seen());
+        let turn = self.next_turn(self.pulse().last_seen());
         // A lease that is held or has ended stands nowhere, and the beat may be so old that it ends again before it is
         // known what became of its removal.
         if self.queued.is_none_or(|queued| turn < queued) {
@@ -117,10 +146,17 @@ pub(super) enum Ending {
 /// Beats that this node acknowledged and that are to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beats {
-    /// The entries, sorted, each once.
+    /// The entries, each once.
     pub ids: Vec<EntryId>,
     /// None of the beats is younger. [`Moment::NEVER`] if there is none.
     pub youngest: Moment,
+}
+
+impl Default for Beats {
+    /// None.
+    fn default() -> Self {
+        Self { ids: Vec::new(), youngest: Moment::NEVER }
+    }
 }
 
 /// What a heartbeat met.
@@ -147,8 +183,7 @@ impl Core {
     /// No leases, and a brake that lingers for so long after its last reason.
     pub fn new(linger: Duration) -> Self {
         Self {
-            leases: HashMap::new(),
-            keys: HashMap::new(),
+            leases: Table::default(),
             beaten: Vec::new(),
             deadlines: Deadlines::new(),
             over: Vec::new(),
@@ -158,6 +193,7 @@ impl Core {
             brake_events: Vec::new(),
             witness: None,
             floor: Moment::NEVER,
+            to_count: None,
             past: Past::default(),
         }
     }
@@ -173,27 +209,29 @@ impl Core {
         let Some(lease) = self.leases.get_mut(key) else {
             return Heard::Unknown;
         };
-        if let Some(session) = session.filter(|session| lease.session.as_ref() != Some(session)) {
+        let record = &lease.entry.record;
+        let current = |session: &&Session| record.session() == Some(session.as_str());
+        if let Some(session) = session.filter(|session| !current(session)) {
             return if lease.ended_sessions.contains(session, now) {
                 Heard::Superseded
             } else {
                 Heard::Unknown
             };
         }
-        if status.is_some_and(|status| status != lease.status) {
-            return Heard::StatusChange(lease.ttl);
+        if status.is_some_and(|status| status != record.status) {
+            return Heard::StatusChange(lease.ttl());
         }
         lease.renewed(now, &mut self.brake, &mut self.deadlines);
         if !lease.beaten {
             lease.beaten = true;
             self.beaten.push(lease.id);
         }
-        Heard::Acknowledged(lease.ttl)
+        Heard::Acknowledged(lease.ttl())
     }
 
     /// The entry's number, last beat and TTL.
     pub fn lease(&self, key: &Key) -> Option<(EntryId, Moment, Ttl)> {
-        self.leases.get(key).map(|lease| (lease.id, lease.pulse.last_seen(), lease.ttl))
+        self.leases.get(key).map(|lease| (lease.id, lease.pulse().last_seen(), lease.ttl()))
     }
 
     /// Whether the key holds an entry whose lease has ended.
@@ -202,36 +240,37 @@ impl Core {
     }
 
     /// Makes a lease what a change says it is. A lease that is not there yet counts from `seen`; one that is there
-    /// counts anew from it where the change `beats`. Returns its pulse, to be shared with the view.
+    /// counts anew from it where the change `beats`. Returns the entry, to be shared with the view.
     pub fn put(
         &mut self,
         id: EntryId,
-        record: &Record,
+        revision: Revision,
+        record: Packed,
         ended_session: Option<&Session>,
         seen: Moment,
         beats: bool,
-    ) -> Arc<Pulse> {
-        let key = record.key();
-        if let Some(lease) = self.leases.get_mut(&key) {
-            let renumbered = lease.id != id;
-            if renumbered {
-                self.keys.remove(&lease.id);
-                self.ending.remove(&lease.id);
-                self.keys.insert(id, key.clone());
+    ) -> Arc<Entry> {
+        let known = self.leases.of_mut(&record).map(|lease| lease.id);
+        if let Some(known) = known.filter(|known| *known != id) {
+            self.leases.renumber(known, id);
+            self.ending.remove(&known);
+        }
+        if known.is_some()
+            && let Some(lease) = self.leases.of_mut(&record)
+        {
+            if let Some(known) = known.filter(|known| *known != id) {
                 // Its beats that are not written yet are for the old number, which no row has any more. The entry that
                 // took its place counts from `seen`; what the same process did after that counts for it.
-                lease.beaten =
-                    lease.unwritten() && lease.session == record.session && lease.pulse.last_seen() > seen;
+                lease.beaten = lease.unwritten()
+                    && lease.entry.record.session() == record.session()
+                    && lease.pulse().last_seen() > seen;
                 lease.in_flight = false;
                 if lease.beaten {
                     self.beaten.push(id);
                 }
-                self.brake.becomes(lease.id, &mut lease.life, Life::New);
-                lease.id = id;
+                self.brake.becomes(known, &mut lease.life, Life::New);
             }
-            lease.session.clone_from(&record.session);
-            lease.status = record.status;
-            lease.ttl = record.ttl_seconds;
+            lease.entry = Arc::new(Entry::new(id, revision, record, Arc::clone(&lease.entry.pulse)));
             if beats {
                 lease.renewed(seen, &mut self.brake, &mut self.deadlines);
             }
@@ -239,43 +278,31 @@ impl Core {
                 lease.ended_sessions.end(ended, seen);
             }
             // The TTL may have become shorter: the place in `deadlines` must not lie after the new deadline.
-            let turn = lease.next_turn(lease.pulse.last_seen());
+            let turn = lease.next_turn(lease.pulse().last_seen());
             // What stands nowhere in it is held, or ending, and is put back if it does not end.
-            if renumbered || lease.queued.is_some_and(|queued| turn < queued) {
+            if known != Some(id) || lease.queued.is_some_and(|queued| turn < queued) {
                 lease.queue(turn, &mut self.deadlines);
             }
-            return Arc::clone(&lease.pulse);
+            return Arc::clone(&lease.entry);
         }
-        let pulse = Arc::new(Pulse::new(seen));
-        let mut ended_sessions = self.past.take(&key);
+        let entry = Arc::new(Entry::new(id, revision, record, Arc::new(Pulse::new(seen))));
+        let mut ended_sessions = self.past.take(&entry.record);
         if let Some(ended) = ended_session {
             ended_sessions.end(ended, seen);
         }
-        let mut lease = Lease {
-            id,
-            session: record.session.clone(),
-            ended_sessions,
-            status: record.status,
-            ttl: record.ttl_seconds,
-            pulse: Arc::clone(&pulse),
-            life: Life::New,
-            queued: None,
-            beaten: false,
-            in_flight: false,
-        };
+        let mut lease = Lease { ended_sessions, ..Lease::new(Arc::clone(&entry)) };
         lease.queue(lease.next_turn(seen), &mut self.deadlines);
-        self.keys.insert(id, key.clone());
-        self.leases.insert(key, lease);
-        pulse
+        self.leases.insert(lease);
+        entry
     }
 
     /// What the store knows of an entry's beats: the last one, and whether there was any since its registration.
     pub fn loaded(&mut self, id: EntryId, seen: Moment, renewed: bool) {
-        if let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) {
+        if let Some(lease) = self.leases.by_id_mut(id) {
             if renewed || lease.life != Life::New {
                 lease.renewed(seen, &mut self.brake, &mut self.deadlines);
             } else {
-                lease.pulse.beat(seen);
+                lease.pulse().beat(seen);
             }
         }
     }
@@ -301,11 +328,9 @@ impl Core {
     /// Forgets a lease, unless the key holds another entry by now.
     pub fn remove(&mut self, id: EntryId) {
         self.ending.remove(&id);
-        if let Some(key) = self.keys.remove(&id)
-            && let Some(mut lease) = self.leases.remove(&key)
-        {
+        if let Some(mut lease) = self.leases.remove(id) {
             self.brake.becomes(id, &mut lease.life, Life::Ended);
-            self.past.keep(key, lease.ended_sessions);
+            self.past.keep(&lease.entry.record, lease.ended_sessions);
         }
     }
 
@@ -317,40 +342,42 @@ impl Core {
     /// The last beat of this entry, if one was acknowledged here and is not known to be in the store.
     pub fn unwritten_beat(&self, id: EntryId) -> Option<Moment> {
         let lease = self.by_id(id).filter(|lease| lease.unwritten())?;
-        Some(lease.pulse.last_seen())
+        Some(lease.pulse().last_seen())
     }
 
     /// Beats that another node acknowledged, as of the moment at which this node read of them.
     pub fn heard_elsewhere(&mut self, ids: &[EntryId], now: Moment) {
         for id in ids {
-            if let Some(lease) = self.keys.get(id).and_then(|key| self.leases.get_mut(key)) {
+            if let Some(lease) = self.leases.by_id_mut(*id) {
                 lease.renewed(now, &mut self.brake, &mut self.deadlines);
             }
         }
     }
 
-    /// The entries that have beaten since the last call. Their beats count as unwritten until [`Core::beats_written`].
-    pub fn take_beats(&mut self) -> Beats {
-        let mut beats = Beats { ids: std::mem::take(&mut self.beaten), youngest: Moment::NEVER };
-        beats.ids.retain(|id| {
-            let Some(lease) = self.keys.get(id).and_then(|key| self.leases.get_mut(key)) else {
-                return false;
-            };
-            let fresh = std::mem::take(&mut lease.beaten);
-            if fresh {
+    /// The entries that may have beaten since the last call, for [`Core::take_beats`]: all of them, in parts as small as
+    /// the caller likes.
+    pub fn beaten(&mut self) -> Vec<EntryId> {
+        std::mem::take(&mut self.beaten)
+    }
+
+    /// Adds those of the entries that have beaten and were not taken yet. Their beats count as unwritten until
+    /// [`Core::beats_written`].
+    pub fn take_beats(&mut self, beaten: &[EntryId], beats: &mut Beats) {
+        for id in beaten {
+            if let Some(lease) = self.leases.by_id_mut(*id)
+                && std::mem::take(&mut lease.beaten)
+            {
                 lease.in_flight = true;
-                beats.youngest = beats.youngest.max(lease.pulse.last_seen());
+                beats.youngest = beats.youngest.max(lease.pulse().last_seen());
+                beats.ids.push(*id);
             }
-            fresh
-        });
-        beats.ids.sort_unstable();
-        beats
+        }
     }
 
     /// The commit of these beats is known.
     pub fn beats_written(&mut self, ids: &[EntryId]) {
         for id in ids {
-            if let Some(lease) = self.keys.get(id).and_then(|key| self.leases.get_mut(key)) {
+            if let Some(lease) = self.leases.by_id_mut(*id) {
                 lease.in_flight = false;
             }
         }
@@ -363,11 +390,11 @@ impl Core {
 
     /// Whether there is no lease.
     pub fn is_empty(&self) -> bool {
-        self.leases.is_empty()
+        self.leases.len() == 0
     }
 
     pub(super) fn by_id(&self, id: EntryId) -> Option<&Lease> {
-        self.leases.get(self.keys.get(&id)?)
+        self.leases.by_id(id)
     }
 }
 

@@ -40,7 +40,12 @@ impl Core {
         }
         if self.floor < sighting.floor {
             self.floor = sighting.floor;
-            self.count_anew(sighting);
+            self.to_count = Some(0);
+            self.witness = None;
+        }
+        if let Some(part) = self.to_count {
+            self.to_count = self.count_anew(sighting, part).then_some(part + 1);
+            return true;
         }
         for _ in 0..most {
             let Some(Reverse((turn, id))) =
@@ -49,7 +54,7 @@ impl Core {
                 return false;
             };
             self.deadlines.pop();
-            let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) else {
+            let Some(lease) = self.leases.by_id_mut(id) else {
                 continue;
             };
             if lease.queued != Some(turn) {
@@ -65,12 +70,12 @@ impl Core {
                 self.ended.push(id);
                 continue;
             }
-            let from = lease.pulse.counted_from(sighting);
-            if lease.life == Life::Beating && from.plus(silence(lease.ttl.duration())) <= sighting.sight {
+            let from = lease.pulse().counted_from(sighting);
+            if lease.life == Life::Beating && from.plus(silence(lease.ttl().duration())) <= sighting.sight {
                 self.brake.becomes(id, &mut lease.life, Life::Silent);
                 self.witness = Some(id);
             }
-            if sighting.ended(lease.pulse.last_seen(), lease.ttl.duration()) {
+            if sighting.ended(lease.pulse().last_seen(), lease.ttl().duration()) {
                 self.over.push(id);
             } else {
                 lease.queue(lease.next_turn(from), &mut self.deadlines);
@@ -88,17 +93,18 @@ impl Core {
         let sight = sighting.sight;
         self.brake_events.extend(self.brake.judge(sight, self.witness));
         for id in self.over.split_off(self.over.len().saturating_sub(most)) {
-            let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) else {
+            let Some(lease) = self.leases.by_id_mut(id) else {
                 continue;
             };
-            let ttl = lease.ttl.duration();
-            let from = lease.pulse.counted_from(sighting);
+            let ttl = lease.ttl().duration();
+            let from = lease.pulse().counted_from(sighting);
             if from.plus(ttl) > sight {
                 // It has beaten while the others were looked at.
                 lease.queue(lease.next_turn(from), &mut self.deadlines);
             } else if lease.life == Life::Silent && self.brake.holds() && !seeded(Bug::BrakeOff) {
-                lease.pulse.hold(from.plus(ttl));
-                self.brake.becomes(id, &mut lease.life, Brake::held_from(from.plus(ttl), lease.ttl));
+                lease.pulse().hold(from.plus(ttl));
+                let held = Brake::held_from(from.plus(ttl), lease.ttl());
+                self.brake.becomes(id, &mut lease.life, held);
             } else {
                 self.end(id, sight);
             }
@@ -117,8 +123,8 @@ impl Core {
         if seeded(Bug::ExpiryOff) {
             return;
         }
-        if let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) {
-            lease.pulse.end(sight);
+        if let Some(lease) = self.leases.by_id_mut(id) {
+            lease.pulse().end(sight);
             if lease.life != Life::New {
                 self.brake.becomes(id, &mut lease.life, Life::Ended);
             }
@@ -126,18 +132,20 @@ impl Core {
         }
     }
 
-    /// This node was blind: every lease gets a full TTL, the held ones too, and nobody counts as silent.
-    fn count_anew(&mut self, sighting: &Sighting) {
-        for lease in self.leases.values_mut() {
+    /// This node was blind: every lease gets a full TTL, the held ones too, and nobody counts as silent. Counts one
+    /// part of the table, and returns whether it was there.
+    fn count_anew(&mut self, sighting: &Sighting, part: usize) -> bool {
+        let Some(leases) = self.leases.chunk_mut(part) else { return false };
+        for lease in leases {
             if !matches!(lease.life, Life::New | Life::Beating) {
                 let held = matches!(lease.life, Life::Held { .. });
                 self.brake.becomes(lease.id, &mut lease.life, Life::Beating);
                 if held || lease.queued.is_some() {
-                    lease.queue(lease.next_turn(lease.pulse.counted_from(sighting)), &mut self.deadlines);
+                    lease.queue(lease.next_turn(lease.pulse().counted_from(sighting)), &mut self.deadlines);
                 }
             }
         }
-        self.witness = None;
+        true
     }
 
     /// The leases that have ended since the last call; their beat counts are to be noted.
@@ -149,14 +157,14 @@ impl Core {
         while self.judge(sighting, usize::MAX) {}
         let mut ended = std::mem::take(&mut self.ended);
         ended.retain(|id| {
-            let Some(lease) = self.keys.get(id).and_then(|key| self.leases.get_mut(key)) else {
+            let Some(lease) = self.leases.by_id_mut(*id) else {
                 return false;
             };
             let ended = lease.ended(sighting);
             if ended {
                 self.ending.insert(*id, Ending::Asked);
             } else {
-                lease.queue(lease.next_turn(lease.pulse.counted_from(sighting)), &mut self.deadlines);
+                lease.queue(lease.next_turn(lease.pulse().counted_from(sighting)), &mut self.deadlines);
             }
             ended
         });
@@ -176,7 +184,7 @@ impl Core {
     /// The removal did not come about: the lease is looked at again.
     pub fn not_removed(&mut self, id: EntryId, sighting: &Sighting) {
         self.ending.remove(&id);
-        if let Some(lease) = self.keys.get(&id).and_then(|key| self.leases.get_mut(key)) {
+        if let Some(lease) = self.leases.by_id_mut(id) {
             let retry = sighting.now.plus(RETRY);
             if lease.queued.is_none_or(|queued| retry < queued) {
                 lease.queue(retry, &mut self.deadlines);
@@ -200,14 +208,14 @@ impl Core {
         candidates.sort_unstable();
         let mut due = Vec::with_capacity(candidates.len());
         for (id, noted_beat) in candidates {
-            let Some((key, lease)) = self.keys.get(&id).and_then(|key| self.leases.get_key_value(key)) else {
+            let Some(lease) = self.leases.by_id(id) else {
                 self.ending.remove(&id);
                 continue;
             };
             if lease.ended(sighting) {
                 let (last_seen, held_for) =
-                    (lease.pulse.last_seen(), lease.pulse.held_for(sighting, lease.ttl.duration()));
-                due.push(Ended { id, key: key.clone(), noted_beat, last_seen, held_for });
+                    (lease.pulse().last_seen(), lease.pulse().held_for(sighting, lease.ttl().duration()));
+                due.push(Ended { id, key: lease.entry.record.key(), noted_beat, last_seen, held_for });
                 self.ending.insert(id, Ending::Submitted);
             } else {
                 self.not_removed(id, sighting);
@@ -236,11 +244,12 @@ impl Core {
         let notice = self.brake.notice()?;
         // The one that it was to be written at may be gone by now.
         let at = [Some(notice.at), self.brake.any_held()];
-        let key = at.into_iter().flatten().find_map(|id| self.keys.get(&id));
+        let key =
+            at.into_iter().flatten().find_map(|id| self.by_id(id)).map(|lease| lease.entry.record.key());
         if key.is_none() {
             self.brake.not_told(notice.hold);
         }
-        Some((key?.clone(), notice))
+        Some((key?, notice))
     }
 
     /// The row could not be written: it is asked for again.

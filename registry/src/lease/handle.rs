@@ -15,8 +15,8 @@ use super::{
     Beats, BrakeEvent, Census, Core, Ended, Heard, Look, Notice, Outcome, Registration, Submission, Write,
 };
 use crate::{
-    clock::{self, Moment, Pulse, Sight, Sighting},
-    entry::{EntryId, Key, Record},
+    clock::{self, Moment, Sight, Sighting},
+    entry::{Entry, EntryId, Key, Packed, Record, Revision},
     seeded::{Bug, seeded},
 };
 
@@ -256,12 +256,13 @@ impl Leases {
     pub fn put(
         &self,
         id: EntryId,
-        record: &Record,
+        revision: Revision,
+        record: Packed,
         ended_session: Option<&Session>,
         seen: Moment,
         beats: bool,
-    ) -> Arc<Pulse> {
-        self.core.lock().put(id, record, ended_session, seen, beats)
+    ) -> Arc<Entry> {
+        self.core.lock().put(id, revision, record, ended_session, seen, beats)
     }
 
     /// See [`Core::lease`].
@@ -296,17 +297,26 @@ impl Leases {
 
     /// Beats that other nodes acknowledged.
     pub fn heard_elsewhere(&self, ids: &[EntryId], now: Moment) {
-        self.core.lock().heard_elsewhere(ids, now);
+        for ids in ids.chunks(LEASES_PER_LOCK) {
+            self.core.lock().heard_elsewhere(ids, now);
+        }
     }
 
-    /// See [`Core::take_beats`].
+    /// The beats since the last call. They count as unwritten until [`Leases::beats_written`].
     pub fn take_beats(&self) -> Beats {
-        self.core.lock().take_beats()
+        let beaten = self.core.lock().beaten();
+        let mut beats = Beats { ids: Vec::with_capacity(beaten.len()), ..Beats::default() };
+        for beaten in beaten.chunks(LEASES_PER_LOCK) {
+            self.core.lock().take_beats(beaten, &mut beats);
+        }
+        beats
     }
 
     /// See [`Core::beats_written`].
     pub fn beats_written(&self, ids: &[EntryId]) {
-        self.core.lock().beats_written(ids);
+        for ids in ids.chunks(LEASES_PER_LOCK) {
+            self.core.lock().beats_written(ids);
+        }
     }
 
     /// See [`Core::newly_ended`].

@@ -11,6 +11,7 @@ mod expiry;
 mod handle;
 mod look;
 mod sessions;
+mod table;
 
 pub use self::{
     brake::{BrakeEvent, Census, Notice},

@@ -4,7 +4,7 @@ use registry_wire::Session;
 
 use crate::{
     clock::Moment,
-    entry::{ENDED_SESSION_MEMORY, Key},
+    entry::{ENDED_SESSION_MEMORY, Key, Packed},
 };
 
 /// Ended sessions kept for one key; older ones are forgotten first.
@@ -14,18 +14,22 @@ pub(super) const ENDED_SESSIONS_MAX: usize = 64;
 const PAST_MAX: usize = 10_000;
 
 /// Sessions of one key that have ended, each with the moment at which this node heard of it, in that order.
+///
+/// Few keys have any, so that none costs a word alone.
 #[derive(Debug, Default)]
-pub(super) struct EndedSessions(VecDeque<(Session, Moment)>);
+#[expect(clippy::box_collection, reason = "a word where a list takes four")]
+pub(super) struct EndedSessions(Option<Box<VecDeque<(Session, Moment)>>>);
 
 impl EndedSessions {
     /// A session ends at `now`: it is remembered for [`ENDED_SESSION_MEMORY`] from then on, also if it ended before,
     /// was forgotten and came again.
     pub(super) fn end(&mut self, session: &Session, now: Moment) {
-        self.0.retain(|(known, _)| known != session);
-        if self.0.len() == ENDED_SESSIONS_MAX {
-            self.0.pop_front();
+        let sessions = self.0.get_or_insert_default();
+        sessions.retain(|(known, _)| known != session);
+        if sessions.len() == ENDED_SESSIONS_MAX {
+            sessions.pop_front();
         }
-        self.0.push_back((session.clone(), now));
+        sessions.push_back((session.clone(), now));
     }
 
     /// A session that the store says has ended; one that is remembered was heard of when it did.
@@ -37,7 +41,8 @@ impl EndedSessions {
 
     /// Whether this session has ended, and not too long ago to be remembered.
     pub(super) fn contains(&self, session: &Session, now: Moment) -> bool {
-        self.0.iter().any(|(known, at)| known == session && now.since(*at) < ENDED_SESSION_MEMORY)
+        let mut sessions = self.0.iter().flat_map(|sessions| sessions.iter());
+        sessions.any(|(known, at)| known == session && now.since(*at) < ENDED_SESSION_MEMORY)
     }
 }
 
@@ -51,9 +56,9 @@ pub(super) struct Past {
 
 impl Past {
     /// Keeps what a lease that goes leaves behind.
-    pub(super) fn keep(&mut self, key: Key, ended: EndedSessions) {
-        if !ended.0.is_empty() {
-            *self.entry(key) = ended;
+    pub(super) fn keep(&mut self, record: &Packed, ended: EndedSessions) {
+        if ended.0.is_some() {
+            *self.entry(record.key()) = ended;
         }
     }
 
@@ -68,8 +73,11 @@ impl Past {
     }
 
     /// What a new lease of this key begins with.
-    pub(super) fn take(&mut self, key: &Key) -> EndedSessions {
-        self.sessions.remove(key).unwrap_or_default()
+    pub(super) fn take(&mut self, record: &Packed) -> EndedSessions {
+        if self.sessions.is_empty() {
+            return EndedSessions::default();
+        }
+        self.sessions.remove(&record.key()).unwrap_or_default()
     }
 
     fn entry(&mut self, key: Key) -> &mut EndedSessions {

@@ -348,7 +348,7 @@ impl Node {
     /// Whether a list that is read now holds this key.
     pub(super) fn lists(&self, key: &Key, sighting: &Sighting) -> bool {
         self.view.service(&key.service).is_some_and(|service| {
-            service.listed(sighting).any(|entry| entry.record.instance_id == key.instance)
+            service.listed(sighting).any(|entry| entry.record.instance() == key.instance.as_str())
         })
     }
 
@@ -357,7 +357,7 @@ impl Node {
         self.view.service(&key.service).is_some_and(|service| {
             service
                 .listed(sighting)
-                .any(|entry| entry.record.instance_id == key.instance && entry.stale(sighting))
+                .any(|entry| entry.record.instance() == key.instance.as_str() && entry.stale(sighting))
         })
     }
 

@@ -267,7 +267,9 @@ impl ModelStore {
 
     pub(super) fn load(&self, now: Time) -> Loaded {
         let entry = |stored: &Stored| LoadedEntry {
-            stored: stored.clone(),
+            id: stored.id,
+            revision: stored.revision,
+            record: (&stored.record).into(),
             renewed: self.leases.get(&stored.id).is_some_and(|lease| lease.beat > 1),
             since_beat: (now + self.clock_ahead)
                 .saturating_sub(self.leases.get(&stored.id).map_or(now, |lease| lease.at)),

@@ -19,7 +19,7 @@ use registry_wire::Session;
 pub use url::{Hosts, StoreUrl, UrlError};
 
 pub use crate::entry::ENDED_SESSION_MEMORY;
-use crate::entry::{Body, Change, EntryId, Key, Kind, Revision, Stored, Tag};
+use crate::entry::{Body, Change, EntryId, Key, Kind, Packed, Revision, Stored, Tag};
 
 /// How long one call may take, waiting for a connection included. Loading everything at start has a deadline of its
 /// own for each slice that it reads.
@@ -92,14 +92,25 @@ pub struct Standing {
 /// An entry as it is loaded at start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadedEntry {
-    /// The entry.
-    pub stored: Stored,
+    /// Its number.
+    pub id: EntryId,
+    /// The change that made it what it is.
+    pub revision: Revision,
+    /// What it is.
+    pub record: Packed,
     /// How long ago its last beat was written, by the store's clock; never negative.
     pub since_beat: Duration,
     /// Whether it was renewed since its registration, by a beat or another registration.
     pub renewed: bool,
     /// Its ended sessions, as [`Standing::ended_sessions`].
     pub ended_sessions: Vec<Session>,
+}
+
+impl LoadedEntry {
+    /// The entry as the other calls give it.
+    pub fn stored(&self) -> Stored {
+        Stored { id: self.id, revision: self.revision, record: self.record.record() }
+    }
 }
 
 /// A row of the change log.

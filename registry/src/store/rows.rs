@@ -1,12 +1,16 @@
 //! Rows as both stores give them, made into what the pipeline carries.
 
-use std::{fmt::Display, str::FromStr};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Display,
+    str::FromStr,
+};
 
-use registry_wire::{FieldError, Metadata, Session, Ttl};
+use registry_wire::{Endpoint, FieldError, HealthPath, InstanceId, Metadata, ServiceName, Session, Ttl};
 use serde::Deserialize;
 
 use super::{LogRow, StoreError};
-use crate::entry::{Change, Kind, Record, Stored};
+use crate::entry::{Change, Kind, Packed, Record, Stored, Texts};
 
 /// The columns of an entry, `instances AS i`; `ttl` and `metadata` in types that both stores have.
 macro_rules! entry_columns {
@@ -88,6 +92,83 @@ impl EntryRow {
             registered_at: self.registered_at,
             observed_address: self.observed_address.clone(),
         })
+    }
+}
+
+/// An entry's row, read where it lies: its columns, without numbers, in the order of [`entry_columns`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns<'a> {
+    pub(super) service: &'a str,
+    pub(super) instance: &'a str,
+    pub(super) endpoint: &'a str,
+    pub(super) health_endpoint: &'a str,
+    pub(super) metadata: &'a str,
+    pub(super) ttl: i64,
+    pub(super) session: Option<&'a str>,
+    pub(super) status: &'a str,
+    pub(super) output: Option<&'a str>,
+    pub(super) operator_drain: Option<&'a str>,
+    pub(super) session_drain: Option<&'a str>,
+    pub(super) registered_at: f64,
+    pub(super) observed_address: Option<&'a str>,
+}
+
+/// Different metadata that are remembered: instances of one version say the same of themselves.
+const METADATA: usize = 1000;
+
+/// Packs very many rows, one after another.
+#[derive(Debug, Default)]
+pub(super) struct Packer {
+    /// Each name once for all of its instances.
+    services: HashSet<ServiceName>,
+    /// From what the store gives to what is packed.
+    metadata: HashMap<Box<str>, Box<str>>,
+}
+
+impl Packer {
+    /// The entry, its fields checked as those of a request.
+    pub(super) fn pack(&mut self, columns: &Columns<'_>) -> Result<Packed, StoreError> {
+        self.packed(columns).map_err(|error| {
+            unreadable(format_args!("entry {}/{}", columns.service, columns.instance), error)
+        })
+    }
+
+    fn packed(&mut self, columns: &Columns<'_>) -> Result<Packed, FieldError> {
+        let service = if let Some(known) = self.services.get(columns.service) {
+            known.clone()
+        } else {
+            let service: ServiceName = columns.service.parse()?;
+            self.services.insert(service.clone());
+            service
+        };
+        InstanceId::check(columns.instance)?;
+        Endpoint::check(columns.endpoint)?;
+        HealthPath::check(columns.health_endpoint)?;
+        columns.session.map_or(Ok(()), Session::check)?;
+        if !self.metadata.contains_key(columns.metadata) {
+            if self.metadata.len() == METADATA {
+                self.metadata.clear();
+            }
+            let compact = serde_json::to_string(&metadata(columns.metadata)?)
+                .map_err(|error| FieldError::new("metadata", error.to_string()))?;
+            self.metadata.insert(columns.metadata.into(), compact.into());
+        }
+        let texts = Texts {
+            instance: columns.instance,
+            endpoint: columns.endpoint,
+            health_endpoint: columns.health_endpoint,
+            metadata: self.metadata.get(columns.metadata).map_or("{}", Box::as_ref),
+            session: columns.session,
+            observed_address: columns.observed_address,
+        };
+        let ttl = Ttl::try_from(u64::try_from(columns.ttl).unwrap_or_default())?;
+        let packed = Packed::new(service, &texts, ttl, columns.status.parse()?, columns.registered_at)
+            .ok_or_else(|| FieldError::new("observed_address", "is too long"))?;
+        Ok(packed.with_rare(
+            optional(columns.output)?,
+            optional(columns.operator_drain)?,
+            optional(columns.session_drain)?,
+        ))
     }
 }
 

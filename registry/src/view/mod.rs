@@ -17,8 +17,9 @@ use registry_wire::{InstanceId, ServiceName};
 pub use self::{
     gone::{Gone, GoneInstance},
     render::{instance, write_instance, write_service},
-    service::{Entry, Service},
+    service::Service,
 };
+pub use crate::entry::Entry;
 use crate::{
     clock::Sighting,
     entry::{Key, Revision},
@@ -40,14 +41,14 @@ pub enum Update {
     /// The key holds this entry.
     Put(Arc<Entry>),
     /// The key holds nothing; what is remembered of it.
-    Remove(Key, GoneInstance),
+    Remove(Key, Box<GoneInstance>),
 }
 
 impl Update {
-    fn key(&self) -> Key {
+    fn service(&self) -> &ServiceName {
         match self {
-            Self::Put(entry) => entry.record.key(),
-            Self::Remove(key, _) => key.clone(),
+            Self::Put(entry) => entry.record.service(),
+            Self::Remove(key, _) => &key.service,
         }
     }
 }
@@ -55,31 +56,37 @@ impl Update {
 impl View {
     /// Applies updates; each service is rebuilt once, however many of its keys are among them. One caller at a time
     /// (`fanout`), or updates are lost.
-    pub fn apply(&self, updates: Vec<Update>) {
-        let mut by_service: BTreeMap<ServiceName, Vec<Update>> = BTreeMap::new();
-        for update in updates {
-            by_service.entry(update.key().service).or_default().push(update);
-        }
-        for (name, updates) in by_service {
-            let mut service = self.service(&name).map_or_else(Vec::new, |service| service.entries().to_vec());
-            for update in updates {
-                self.update(&mut service, update);
+    pub fn apply(&self, mut updates: Vec<Update>) {
+        // In the order in which they came for each service. No list of its own for each: at start there are very many.
+        updates.sort_by(|one, other| one.service().cmp(other.service()));
+        let mut updates = updates.into_iter().peekable();
+        while let Some(first) = updates.next() {
+            let known = self.service(first.service());
+            let name =
+                known.as_ref().map_or_else(|| first.service().clone(), |service| service.name().clone());
+            let mut entries = known.as_ref().map_or_else(Vec::new, |service| service.entries().to_vec());
+            self.update(&mut entries, first);
+            while let Some(next) = updates.next_if(|next| *next.service() == name) {
+                self.update(&mut entries, next);
             }
             let mut services = self.services.write();
-            if service.is_empty() {
-                services.remove(&name);
+            let before = if entries.is_empty() {
+                services.remove(&name)
             } else {
-                services.insert(name.clone(), Arc::new(Service::new(name, service)));
-            }
+                services.insert(name.clone(), Arc::new(Service::new(name, entries.into())))
+            };
+            drop(services);
+            // Not under the lock: a large service takes a while to let go of.
+            drop((known, before));
         }
     }
 
     fn update(&self, service: &mut Vec<Arc<Entry>>, update: Update) {
         let instance = match &update {
-            Update::Put(entry) => &entry.record.instance_id,
-            Update::Remove(key, _) => &key.instance,
+            Update::Put(entry) => entry.record.instance(),
+            Update::Remove(key, _) => key.instance.as_str(),
         };
-        let place = service.binary_search_by(|entry| entry.record.instance_id.cmp(instance));
+        let place = service.binary_search_by(|entry| entry.record.instance().cmp(instance));
         match (update, place) {
             (Update::Put(entry), Ok(place)) => service[place] = entry,
             (Update::Put(entry), Err(place)) => service.insert(place, entry),
@@ -87,7 +94,7 @@ impl View {
                 if let Ok(place) = place {
                     service.remove(place);
                 }
-                self.gone.write().remember(key, gone);
+                self.gone.write().remember(key, *gone);
             }
         }
     }

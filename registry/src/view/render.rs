@@ -4,41 +4,8 @@ use serde::Serialize;
 use super::{Entry, Service};
 use crate::{
     clock::{self, Moment, Sighting},
-    entry::Record,
+    entry::{Record, push_quoted},
 };
-
-/// The parts of an instance's JSON that change with its membership only, so that a read writes nothing but times.
-#[derive(Debug)]
-pub(super) struct Rendered {
-    /// From the brace to `draining` and its reason.
-    head: Box<str>,
-    /// From the comma after `registered_at` to the brace, `last_heartbeat` left out.
-    observed_address: Box<str>,
-}
-
-impl Rendered {
-    pub(super) fn new(record: &Record) -> Self {
-        let mut head = String::from("{");
-        field(&mut head, "service_name", &record.service_name);
-        field(&mut head, "instance_id", &record.instance_id);
-        field(&mut head, "endpoint", &record.endpoint);
-        field(&mut head, "health_endpoint", &record.health_endpoint);
-        field(&mut head, "metadata", &record.metadata);
-        field(&mut head, "status", &record.status);
-        if let Some(output) = &record.output {
-            field(&mut head, "output", output);
-        }
-        field(&mut head, "draining", &record.draining());
-        if let Some(reason) = record.drain_reason() {
-            field(&mut head, "drain_reason", reason);
-        }
-        let mut observed_address = String::new();
-        if let Some(address) = &record.observed_address {
-            field(&mut observed_address, "observed_address", address);
-        }
-        Self { head: head.into(), observed_address: observed_address.into() }
-    }
-}
 
 /// Appends `"name":value,`.
 fn field(out: &mut String, name: &str, value: &impl Serialize) {
@@ -75,11 +42,29 @@ fn close(out: &mut String) {
     out.push('}');
 }
 
-/// Appends an instance object; `unix_now` is the wall clock's reading of `sighting.now`.
+/// Appends an instance object; `unix_now` is the wall clock's reading of `sighting.now`. Nothing of it but the times is
+/// put into JSON here.
 pub fn write_instance(out: &mut String, entry: &Entry, sighting: &Sighting, unix_now: f64) {
-    out.push_str(&entry.rendered.head);
+    let record = &entry.record;
+    out.push('{');
+    record.push_names(out);
+    out.push_str("\"status\":\"");
+    out.push_str(record.status.as_str());
+    out.push_str("\",");
+    if let Some(output) = record.output() {
+        field(out, "output", output);
+    }
+    if let Some(reason) = record.drain_reason() {
+        out.push_str("\"draining\":true,");
+        field(out, "drain_reason", reason);
+    } else {
+        out.push_str("\"draining\":false,");
+    }
     times(out, entry, sighting, unix_now);
-    out.push_str(&entry.rendered.observed_address);
+    if let Some(address) = record.observed_address() {
+        out.push_str("\"observed_address\":");
+        push_quoted(out, address);
+    }
     close(out);
 }
 
@@ -97,9 +82,7 @@ pub fn write_service(
     field(out, "service_name", service.name());
     if let Some(entry) = picked {
         let last_seen = entry.pulse.last_seen();
-        field(out, "endpoint", &entry.record.endpoint);
-        field(out, "health_endpoint", &entry.record.health_endpoint);
-        field(out, "metadata", &entry.record.metadata);
+        out.push_str(entry.record.address());
         field(out, "registered_at", &entry.record.registered_at);
         field(out, "last_heartbeat", &clock::unix_at(last_seen, sighting.now, unix_now));
         number(out, "ttl_remaining", entry.remaining(sighting));

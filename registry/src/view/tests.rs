@@ -37,7 +37,7 @@ fn put(revision: Revision, record: Record, seen: u64) -> Update {
     let pulse = Pulse::new(at(seen));
     // As the lease's core does it when it has seen as far.
     pulse.end(at(seen).plus(record.ttl_seconds.duration()));
-    Update::Put(Arc::new(Entry::new(revision, revision, record, Arc::new(pulse))))
+    Update::Put(Arc::new(Entry::new(revision, revision, (&record).into(), Arc::new(pulse))))
 }
 
 fn seeing(now: u64) -> Sighting {
@@ -90,9 +90,9 @@ fn an_update_replaces_and_a_removal_is_remembered() {
     let moved = Record { endpoint: "http://moved:1".parse().unwrap(), ..record("a", "x") };
     view.apply(vec![put(3, moved, 0)]);
     let key = record("a", "x").key();
-    assert_eq!(view.entry(&key).unwrap().record.endpoint.as_str(), "http://moved:1");
+    assert_eq!(view.entry(&key).unwrap().record.record().endpoint.as_str(), "http://moved:1");
     assert_eq!(view.revision(&key), Some(3));
-    view.apply(vec![Update::Remove(key.clone(), gone(4, 5000.0))]);
+    view.apply(vec![Update::Remove(key.clone(), Box::new(gone(4, 5000.0)))]);
     assert!(view.entry(&key).is_none());
     assert_eq!(view.gone(&key, 5001.0).unwrap().reason, "silent");
     assert_eq!(view.last_gone(&name("a"), 5001.0).unwrap().0.as_str(), "x");
@@ -101,7 +101,7 @@ fn an_update_replaces_and_a_removal_is_remembered() {
     assert!(view.gone(&key, almost).is_some() && view.last_gone(&name("a"), almost).is_some());
     let day = minutes(24.0 * 60.0 + 0.1);
     assert!(view.gone(&key, day).is_none() && view.last_gone(&name("a"), day).is_none(), "for 24 hours");
-    view.apply(vec![Update::Remove(record("a", "y").key(), gone(5, 5002.0))]);
+    view.apply(vec![Update::Remove(record("a", "y").key(), Box::new(gone(5, 5002.0)))]);
     assert!(view.is_empty());
 }
 
@@ -110,7 +110,7 @@ fn no_more_than_ten_thousand_are_remembered() {
     let view = View::default();
     for number in 0..10_001 {
         let key = record("a", &format!("x{number}")).key();
-        view.apply(vec![Update::Remove(key, gone(number, 5000.0))]);
+        view.apply(vec![Update::Remove(key, Box::new(gone(number, 5000.0)))]);
     }
     assert!(view.gone(&record("a", "x0").key(), 5000.0).is_none());
     assert!(view.gone(&record("a", "x1").key(), 5000.0).is_some());
@@ -139,10 +139,10 @@ fn what_is_loaded_is_remembered_within_the_same_bounds() {
 fn the_last_to_go_is_the_one_with_the_last_revision() {
     let view = View::default();
     for (instance, revision) in [("x", 7), ("y", 6), ("z", 5)] {
-        view.apply(vec![Update::Remove(record("a", instance).key(), gone(revision, 5000.0))]);
+        view.apply(vec![Update::Remove(record("a", instance).key(), Box::new(gone(revision, 5000.0)))]);
         assert_eq!(view.last_gone(&name("a"), 5001.0).unwrap().0.as_str(), "x");
     }
-    view.apply(vec![Update::Remove(record("a", "y").key(), gone(8, 5000.0))]);
+    view.apply(vec![Update::Remove(record("a", "y").key(), Box::new(gone(8, 5000.0)))]);
     assert_eq!(view.last_gone(&name("a"), 5001.0).unwrap().0.as_str(), "y");
 }
 
@@ -165,11 +165,11 @@ fn picked_is_usable_and_not_stale_if_any_is() {
     let service = view.service(&name("a")).unwrap();
     let mut rng = StdRng::seed_from_u64(1);
     for _ in 0..50 {
-        assert_eq!(service.pick(&sighting, &mut rng).unwrap().record.instance_id.as_str(), "warning");
+        assert_eq!(service.pick(&sighting, &mut rng).unwrap().record.instance(), "warning");
     }
     let all_stale = sight.at(at(500));
     let picked: std::collections::BTreeSet<_> =
-        (0..50).map(|_| service.pick(&all_stale, &mut rng).unwrap().record.instance_id.to_string()).collect();
+        (0..50).map(|_| service.pick(&all_stale, &mut rng).unwrap().record.instance().to_owned()).collect();
     assert_eq!(picked.into_iter().collect::<Vec<_>>(), ["silent", "warning"], "one of them at random");
 }
 
@@ -188,7 +188,7 @@ fn what_is_written_reads_back_as_the_answer() {
         let mut text = String::new();
         write_instance(&mut text, entry, &sighting, 2_000_030.0);
         let read: answer::Instance = serde_json::from_str(&text).unwrap();
-        assert_eq!(read, instance(entry.record.clone(), entry.pulse.last_seen(), &sighting, 2_000_030.0));
+        assert_eq!(read, instance(entry.record.record(), entry.pulse.last_seen(), &sighting, 2_000_030.0));
         assert_eq!((read.ttl_remaining, read.last_heartbeat), (70, 2_000_010.0));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert!(

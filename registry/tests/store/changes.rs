@@ -150,7 +150,7 @@ pub(crate) async fn ended_sessions_are_remembered_by_key(place: Place) {
     let place = place.reopened().await;
     assert_eq!(standing(&place.store, "a/1").await.ended_sessions, ended);
     let loaded = place.store.load().await.unwrap();
-    let of = |name| loaded.entries.iter().find(|entry| entry.stored.record.key() == key(name)).unwrap();
+    let of = |name| loaded.entries.iter().find(|entry| entry.record.key() == key(name)).unwrap();
     assert_eq!(of("a/1").ended_sessions, ended);
     assert_eq!(of("a/2").ended_sessions, []);
 }
@@ -324,7 +324,7 @@ pub(crate) async fn texts_of_all_kinds_survive(place: Place) {
     assert_eq!(standing(store, "a/1").await.ended_sessions, [strange.session.unwrap()]);
     let late = Mutation { expected: Some(2), ..named };
     assert_eq!(store.commit(&[late]).await.unwrap(), Committed::Conflict(vec![0]));
-    assert_eq!(store.load().await.unwrap().entries[0].stored, entry(store, "a/1").await);
+    assert_eq!(store.load().await.unwrap().entries[0].stored(), entry(store, "a/1").await);
 }
 
 pub(crate) async fn an_entry_is_revived_with_a_new_id(place: Place) {

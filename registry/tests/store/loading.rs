@@ -33,7 +33,7 @@ pub(crate) async fn what_is_loaded_is_what_was_written(place: Place) {
     let place = place.reopened().await;
     let loaded = place.store.load().await.unwrap();
     assert_eq!(loaded.head, 51);
-    let mut entries: Vec<Stored> = loaded.entries.into_iter().map(|entry| entry.stored).collect();
+    let mut entries: Vec<Stored> = loaded.entries.iter().map(registry::store::LoadedEntry::stored).collect();
     entries.sort_by_key(|stored| stored.revision);
     let expected: Vec<Stored> = changes[1..]
         .iter()
@@ -66,7 +66,7 @@ pub(crate) async fn the_time_since_the_last_beat_is_told(place: Place) {
     place.store.write_beats(1, 2, &[changes[3].id], waited).await.unwrap();
     let loaded = place.store.load().await.unwrap();
     let since =
-        |name| loaded.entries.iter().find(|entry| entry.stored.record.key() == key(name)).unwrap().since_beat;
+        |name| loaded.entries.iter().find(|entry| entry.record.key() == key(name)).unwrap().since_beat;
     assert!((Duration::from_hours(1)..Duration::from_mins(61)).contains(&since("a/1")), "{:?}", since("a/1"));
     assert!(since("a/2") < Duration::from_mins(1), "{:?}", since("a/2"));
     // A clock that was set back.
@@ -88,7 +88,7 @@ pub(crate) async fn a_renewal_is_told_from_a_registration(place: Place) {
         .entries
         .iter()
         .filter(|entry| entry.renewed)
-        .map(|entry| entry.stored.record.instance_id.to_string())
+        .map(|entry| entry.record.instance().to_owned())
         .collect();
     assert_eq!(std::collections::BTreeSet::from_iter(renewed), ["again".into(), "beat".into()].into());
 }

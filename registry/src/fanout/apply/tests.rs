@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::{
     clock::{self, Sight},
-    entry::{Body, Record, Stored},
+    entry::{Body, Record},
     lease::{Caller, Looks},
     store::LoadedEntry,
 };
@@ -98,7 +98,7 @@ impl Node {
             self.leases.lease(&key).is_some(),
             "view and lease agree"
         );
-        self.view.entry(&key).map(|entry| entry.record.endpoint.to_string())
+        self.view.entry(&key).map(|entry| entry.record.record().endpoint.to_string())
     }
 }
 
@@ -303,7 +303,9 @@ fn beats_that_waited_for_the_store_are_as_old_as_they_are() {
 
 fn loaded(head: Revision, entries: Vec<(Revision, i64, &str)>) -> Loaded {
     let entries = entries.into_iter().map(|(revision, id, instance)| LoadedEntry {
-        stored: Stored { id, revision, record: record(instance, &format!("http://h:{revision}")) },
+        id,
+        revision,
+        record: (&record(instance, &format!("http://h:{revision}"))).into(),
         since_beat: Duration::from_secs(30),
         renewed: true,
         ended_sessions: Vec::new(),

@@ -59,7 +59,7 @@ fn each_difference_is_mended_once() {
     assert_eq!(node.endpoint("c").as_deref(), Some("http://h:99"));
     assert_eq!(node.endpoint("d").as_deref(), Some("http://h:2"));
     let orphan = node.view.entry(&key("b")).unwrap();
-    assert!(orphan.orphaned.is_some() && node.leases.lease(&key("b")).is_none());
+    assert!(orphan.orphaned().is_some() && node.leases.lease(&key("b")).is_none());
     assert_eq!(mend(&node, whole(3, table)), []);
     // It came back.
     assert_eq!(mend(&node, whole(3, stored(&changes)))[0], (key("b"), Difference::Missing));

@@ -75,7 +75,7 @@ impl Fleet {
         let node = |_| {
             let mut core = Core::new(TICK * 3);
             for (id, ttl) in &ttls {
-                core.put(*id, &record(*id, *ttl), None, at(0), true);
+                core.put(*id, 1, (&record(*id, *ttl)).into(), None, at(0), true);
                 core.heartbeat(at(0), &key(*id), None, None);
             }
             let sight = Sight::ticking(TICK);
@@ -409,7 +409,7 @@ fn a_removal_that_did_not_come_about_ends_no_hold() {
         sighting
     };
     for id in ids(1..=21) {
-        core.put(id, &record(id, 90), None, at(0), true);
+        core.put(id, 1, (&record(id, 90)).into(), None, at(0), true);
         core.heartbeat(at(0), &key(id), None, None);
     }
     for now in 0..=90 {
@@ -440,7 +440,7 @@ fn a_removal_that_did_not_come_about_ends_no_hold() {
 fn who_never_beat_is_neither_counted_nor_held() {
     let mut fleet = Fleet::new(1, 3);
     for id in 10..100 {
-        fleet.nodes[0].core.put(id, &record(id, 90), None, at(0), true);
+        fleet.nodes[0].core.put(id, 1, (&record(id, 90)).into(), None, at(0), true);
         fleet.ttls.insert(id, 90);
     }
     assert_eq!(fleet.census(0).0, 3);
@@ -450,8 +450,8 @@ fn who_never_beat_is_neither_counted_nor_held() {
     // A registration that renews is a beat.
     let mut fleet = Fleet::new(1, 0);
     for id in 1..=3 {
-        fleet.nodes[0].core.put(id, &record(id, 90), None, at(0), true);
-        fleet.nodes[0].core.put(id, &record(id, 90), None, at(1), true);
+        fleet.nodes[0].core.put(id, 1, (&record(id, 90)).into(), None, at(0), true);
+        fleet.nodes[0].core.put(id, 1, (&record(id, 90)).into(), None, at(1), true);
     }
     assert_eq!(fleet.census(0).0, 3);
 }
@@ -496,7 +496,7 @@ fn a_row_that_could_not_be_written_is_written_later_and_one_whose_entry_is_gone_
     let mut core = Core::new(TICK);
     let sight = Sight::ticking(TICK);
     for id in 1..=3 {
-        core.put(id, &record(id, 90), None, at(0), true);
+        core.put(id, 1, (&record(id, 90)).into(), None, at(0), true);
         core.heartbeat(at(0), &key(id), None, None);
     }
     for now in 0..=90 {
@@ -519,7 +519,7 @@ fn a_row_that_could_not_be_written_is_written_later_and_one_whose_entry_is_gone_
 fn check(core: &Core, sighting: &Sighting) {
     let mut expected = Census::default();
     let (mut turned, mut waiting) = (0, 0);
-    for lease in core.leases.values() {
+    for lease in core.leases.iter() {
         let (all, silent, held) = match lease.life {
             Life::New | Life::Ended => (0, 0, 0),
             Life::Beating => (1, 0, 0),
@@ -547,7 +547,7 @@ fn check(core: &Core, sighting: &Sighting) {
             None => assert!(elsewhere, "nobody will look at {lease:?}"),
         }
         if !sighting.blind && !lease.ended(sighting) && !elsewhere {
-            let over = lease.pulse.counted_from(sighting).plus(lease.ttl.duration());
+            let over = lease.pulse().counted_from(sighting).plus(lease.ttl().duration());
             // One that beat while it was ending is looked at when its removal would have been due.
             assert!(over.plus(TICK * 5) > sighting.sight, "it should have ended: {lease:?}");
         }
@@ -580,17 +580,19 @@ fn nobody_is_counted_twice_or_forgotten_whatever_happens() {
                     // Another entry in the place of the one before it, or a new one.
                     0 => {
                         next_id += 1;
-                        core.put(next_id, &record, None, seen, true);
+                        core.put(next_id, 1, (&record).into(), None, seen, true);
                     }
                     1 => known.into_iter().for_each(|id| core.remove(id)),
-                    2 => known.into_iter().for_each(|id| drop(core.put(id, &record, None, seen, false))),
+                    2 => known
+                        .into_iter()
+                        .for_each(|id| drop(core.put(id, 1, (&record).into(), None, seen, false))),
                     3 => known.into_iter().for_each(|id| {
                         core.loaded(id, seen.minus(TICK * rng.random_range(0..200)), rng.random_bool(0.5));
                     }),
                     _ if now >= beating_until => {}
                     _ if known.is_none() => {
                         next_id += 1;
-                        core.put(next_id, &record, None, seen, true);
+                        core.put(next_id, 1, (&record).into(), None, seen, true);
                     }
                     4..8 => drop(core.heartbeat(seen, &record.key(), None, None)),
                     _ => known.into_iter().for_each(|id| core.heard_elsewhere(&[id], seen)),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     clock::Sight,
+    entry::Record,
     lease::{Ended, sessions::ENDED_SESSIONS_MAX},
 };
 
@@ -28,6 +29,12 @@ fn record(instance: &str, session: Option<&str>) -> Record {
     }
 }
 
+fn taken(core: &mut Core) -> Vec<EntryId> {
+    let (beaten, mut beats) = (core.beaten(), Beats::default());
+    core.take_beats(&beaten, &mut beats);
+    beats.ids
+}
+
 fn session(text: &str) -> Session {
     text.parse().unwrap()
 }
@@ -36,7 +43,7 @@ fn session(text: &str) -> Session {
 fn one() -> (Core, Key, Sight) {
     let mut core = Core::default();
     let record = record("a", Some("s1"));
-    core.put(1, &record, None, at(0.0), true);
+    core.put(1, 1, (&record).into(), None, at(0.0), true);
     let sight = Sight::ticking(TICK);
     sight.advance(at(0.0), at(0.0));
     (core, record.key(), sight)
@@ -61,8 +68,8 @@ fn a_beat_of_a_known_instance_is_acknowledged_and_handed_out_once() {
     }
     assert_eq!(core.lease(&key).unwrap().1, at(2.0));
     assert!(core.has_unwritten_beat(1));
-    assert_eq!(core.take_beats().ids, vec![1]);
-    assert_eq!(core.take_beats().ids, Vec::<EntryId>::new());
+    assert_eq!(taken(&mut core), vec![1]);
+    assert_eq!(taken(&mut core), Vec::<EntryId>::new());
     assert!(core.has_unwritten_beat(1), "handed out is not yet written");
     core.beats_written(&[1]);
     assert!(!core.has_unwritten_beat(1));
@@ -72,11 +79,11 @@ fn a_beat_of_a_known_instance_is_acknowledged_and_handed_out_once() {
 fn a_beat_while_an_earlier_one_is_on_its_way_is_unwritten_too() {
     let (mut core, key, _) = one();
     core.heartbeat(at(1.0), &key, None, None);
-    assert_eq!(core.take_beats().ids, vec![1]);
+    assert_eq!(taken(&mut core), vec![1]);
     core.heartbeat(at(2.0), &key, None, None);
     core.beats_written(&[1]);
     assert!(core.has_unwritten_beat(1));
-    assert_eq!(core.take_beats().ids, vec![1]);
+    assert_eq!(taken(&mut core), vec![1]);
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn sessions_decide_between_unknown_and_superseded() {
     let (mut core, key, _) = one();
     let mut beat = |text: &str| core.heartbeat(at(1.0), &key, Some(&session(text)), None);
     assert_eq!(beat("other"), Heard::Unknown);
-    core.put(1, &record("a", Some("s2")), Some(&session("s1")), at(2.0), true);
+    core.put(1, 1, (&record("a", Some("s2"))).into(), Some(&session("s1")), at(2.0), true);
     let mut beat = |text: &str| core.heartbeat(at(3.0), &key, Some(&session(text)), None);
     assert_eq!(beat("s1"), Heard::Superseded);
     assert_eq!(beat("s2"), Heard::Acknowledged(Ttl::default()));
@@ -116,9 +123,9 @@ fn ended_sessions_are_remembered_for_an_hour() {
 fn a_session_that_ends_again_is_remembered_from_then_on() {
     let (mut core, key, _) = one();
     // By a replacement, twice, and by a removal; each time after the last end was forgotten.
-    core.put(1, &record("a", Some("s2")), Some(&session("s1")), at(0.0), true);
-    core.put(1, &record("a", Some("s1")), Some(&session("s2")), at(3600.0), true);
-    core.put(1, &record("a", Some("s3")), Some(&session("s1")), at(3601.0), true);
+    core.put(1, 1, (&record("a", Some("s2"))).into(), Some(&session("s1")), at(0.0), true);
+    core.put(1, 1, (&record("a", Some("s1"))).into(), Some(&session("s2")), at(3600.0), true);
+    core.put(1, 1, (&record("a", Some("s3"))).into(), Some(&session("s1")), at(3601.0), true);
     let beat = |core: &mut Core, now: f64| core.heartbeat(at(now), &key, Some(&session("s1")), None);
     assert_eq!(beat(&mut core, 3601.0), Heard::Superseded);
     assert_eq!(beat(&mut core, 7200.0), Heard::Superseded);
@@ -127,7 +134,7 @@ fn a_session_that_ends_again_is_remembered_from_then_on() {
     core.remove(1);
     // Of a key without a lease as well, and a little before the last end would have been forgotten.
     core.session_ended(&key, &session("s1"), at(10_899.0));
-    core.put(2, &record("a", Some("s4")), None, at(10_900.0), true);
+    core.put(2, 1, (&record("a", Some("s4"))).into(), None, at(10_900.0), true);
     assert_eq!(beat(&mut core, 14_498.0), Heard::Superseded);
     assert_eq!(beat(&mut core, 14_499.0), Heard::Unknown);
 }
@@ -147,10 +154,10 @@ fn what_the_store_says_of_ended_sessions_does_not_prolong_their_memory() {
 #[test]
 fn ended_sessions_outlive_their_lease() {
     let (mut core, key, _) = one();
-    core.put(1, &record("a", Some("s2")), Some(&session("s1")), at(1.0), true);
+    core.put(1, 1, (&record("a", Some("s2"))).into(), Some(&session("s1")), at(1.0), true);
     core.remove(1);
     core.remember_ended_sessions(&key, &[session("s2")], at(2.0));
-    core.put(2, &record("a", Some("s3")), None, at(3.0), true);
+    core.put(2, 1, (&record("a", Some("s3"))).into(), None, at(3.0), true);
     let mut beat = |text: &str| core.heartbeat(at(4.0), &key, Some(&session(text)), None);
     assert_eq!(beat("s1"), Heard::Superseded);
     assert_eq!(beat("s2"), Heard::Superseded);
@@ -163,7 +170,7 @@ fn another_status_is_a_change_and_no_acknowledgement() {
     let heard = core.heartbeat(at(5.0), &key, None, Some(Status::Critical));
     assert_eq!(heard, Heard::StatusChange(Ttl::default()));
     assert_eq!(core.lease(&key).unwrap().1, at(0.0), "it counts with its commit, not before");
-    assert_eq!(core.take_beats().ids, Vec::<EntryId>::new());
+    assert_eq!(taken(&mut core), Vec::<EntryId>::new());
 }
 
 #[test]
@@ -235,7 +242,7 @@ fn a_shorter_ttl_ends_earlier_and_the_queue_does_not_grow() {
     let (mut core, _, sight) = one();
     let short = Record { ttl_seconds: Ttl::try_from(3).unwrap(), ..record("a", Some("s1")) };
     for _ in 0..100 {
-        core.put(1, &short, None, at(1.0), true);
+        core.put(1, 1, (&short).into(), None, at(1.0), true);
     }
     assert!(core.deadlines.len() <= 2);
     assert_eq!(core.newly_ended(&until(&sight, 0.0, 4.0)), vec![1]);
@@ -246,8 +253,8 @@ fn a_shorter_ttl_ends_earlier_and_the_queue_does_not_grow() {
 fn an_entry_that_took_the_place_of_another_has_a_lease_of_its_own() {
     let (mut core, key, sight) = one();
     core.heartbeat(at(1.0), &key, None, None);
-    core.put(2, &record("a", Some("s1")), None, at(50.0), true);
-    assert_eq!(core.take_beats().ids, Vec::<EntryId>::new(), "the old number has no row any more");
+    core.put(2, 1, (&record("a", Some("s1"))).into(), None, at(50.0), true);
+    assert_eq!(taken(&mut core), Vec::<EntryId>::new(), "the old number has no row any more");
     core.remove(1);
     assert_eq!(core.lease(&key).unwrap().0, 2, "removing the old entry leaves the new one alone");
     assert_eq!(core.newly_ended(&until(&sight, 0.0, 139.0)), Vec::<EntryId>::new());
@@ -261,12 +268,12 @@ fn beats_heard_elsewhere_count_but_are_not_written_again() {
     let (mut core, key, _) = one();
     core.heard_elsewhere(&[1, 99], at(10.0));
     assert_eq!(core.lease(&key).unwrap().1, at(10.0));
-    assert_eq!(core.take_beats().ids, Vec::<EntryId>::new());
+    assert_eq!(taken(&mut core), Vec::<EntryId>::new());
 }
 
 #[test]
 fn a_drain_does_not_count_as_a_beat() {
     let (mut core, key, _) = one();
-    core.put(1, &record("a", Some("s1")), None, at(30.0), false);
+    core.put(1, 1, (&record("a", Some("s1"))).into(), None, at(30.0), false);
     assert_eq!(core.lease(&key).unwrap().1, at(0.0));
 }

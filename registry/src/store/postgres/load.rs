@@ -12,12 +12,15 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    CALL_DEADLINE, ENDED_SESSION_MEMORY, EntryRow, Pass, Postgres, StoreError, change_columns, entry_columns,
-    error, limit,
+    CALL_DEADLINE, ENDED_SESSION_MEMORY, Pass, Postgres, StoreError, change_columns, entry_columns, error,
+    limit,
 };
 use crate::{
     entry::{Key, Revision, Tag},
-    store::{GONE_MAX, GONE_MEMORY, Loaded, LoadedEntry, Writer, rows},
+    store::{
+        GONE_MAX, GONE_MEMORY, Loaded, LoadedEntry, Writer,
+        rows::{self, Columns, Packer},
+    },
 };
 
 /// For everything.
@@ -91,24 +94,32 @@ async fn load(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
     })
     .await?;
 
+    // As times in floats: `extract` gives a decimal number, which costs more than all other columns.
     let entries = sqlx::query(concat!(
         "SELECT ",
         entry_columns!(),
-        ", coalesce(greatest(0, extract(epoch FROM clock_timestamp() - l.beat_at)), 0)::float8 AS since_beat, \
+        ", coalesce(greatest(0, date_part('epoch', clock_timestamp() - l.beat_at)), 0)::float8 AS since_beat, \
            coalesce(l.beat > 1, false) AS renewed \
          FROM instances i LEFT JOIN leases l ON l.id = i.id"
     ));
+    let count =
+        sqlx::query("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'instances'::regclass");
+    each(&mut snapshot, count, |row| {
+        let (about,): (i64,) = decode(row)?;
+        loaded.entries.reserve(usize::try_from(about).unwrap_or(0));
+        Ok(())
+    })
+    .await?;
+    let mut packer = Packer::default();
     each(&mut snapshot, entries, |row| {
-        let since: f64 = row.try_get("since_beat").map_err(|error| error::undecodable(&error))?;
-        let renewed = row.try_get("renewed").map_err(|error| error::undecodable(&error))?;
-        let stored = decode::<EntryRow>(row)?.stored()?;
-        let ended_sessions = if ended.is_empty() {
-            Vec::new()
-        } else {
-            ended.remove(&stored.record.key()).unwrap_or_default()
-        };
-        let since_beat = Duration::try_from_secs_f64(since).unwrap_or_default();
-        loaded.entries.push(LoadedEntry { stored, since_beat, renewed, ended_sessions });
+        let mut entry = loaded_entry(row, &mut packer).map_err(|error| match error {
+            Unpacked::Row(error) => error::undecodable(&error),
+            Unpacked::Text(error) => error,
+        })?;
+        if !ended.is_empty() {
+            entry.ended_sessions = ended.remove(&entry.record.key()).unwrap_or_default();
+        }
+        loaded.entries.push(entry);
         Ok(())
     })
     .await?;
@@ -129,6 +140,47 @@ async fn load(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
 
     snapshot.rollback().await.map_err(failed)?;
     Ok(loaded)
+}
+
+/// Why a row did not become an entry.
+enum Unpacked {
+    Row(sqlx::Error),
+    Text(StoreError),
+}
+
+impl From<sqlx::Error> for Unpacked {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Row(error)
+    }
+}
+
+/// By number and in place: a million rows have no time for a look at the name of each column, nor for copies.
+fn loaded_entry(row: &PgRow, packer: &mut Packer) -> Result<LoadedEntry, Unpacked> {
+    let text = |column: usize| row.try_get::<&str, _>(column);
+    let maybe = |column: usize| row.try_get::<Option<&str>, _>(column);
+    let columns = Columns {
+        service: text(2)?,
+        instance: text(3)?,
+        endpoint: text(4)?,
+        health_endpoint: text(5)?,
+        metadata: text(6)?,
+        ttl: row.try_get(7)?,
+        session: maybe(8)?,
+        status: text(9)?,
+        output: maybe(10)?,
+        operator_drain: maybe(11)?,
+        session_drain: maybe(12)?,
+        registered_at: row.try_get(13)?,
+        observed_address: maybe(14)?,
+    };
+    Ok(LoadedEntry {
+        id: row.try_get(0)?,
+        revision: row.try_get(1)?,
+        record: packer.pack(&columns).map_err(Unpacked::Text)?,
+        since_beat: Duration::try_from_secs_f64(row.try_get(15)?).unwrap_or_default(),
+        renewed: row.try_get(16)?,
+        ended_sessions: Vec::new(),
+    })
 }
 
 fn decode<'r, T: FromRow<'r, PgRow>>(row: &'r PgRow) -> Result<T, StoreError> {

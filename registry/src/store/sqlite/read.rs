@@ -146,7 +146,9 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Loaded, St
         let stored = EntryRow::from_row(&row).map_err(failed)?.stored()?;
         let key = stored.record.key();
         loaded.entries.push(LoadedEntry {
-            stored,
+            id: stored.id,
+            revision: stored.revision,
+            record: (&stored.record).into(),
             since_beat: Duration::try_from_secs_f64(since).unwrap_or_default(),
             renewed: row.try_get("renewed").map_err(failed)?,
             ended_sessions: ended.remove(&key).unwrap_or_default(),
