@@ -30,7 +30,8 @@ async fn p10_a_node_that_is_cut_off_harms_nobody() {
             ready.push(format!("{:.1} s after {mode:?}", back.as_secs_f64()));
         }
         let (silent, refused) = (silent.as_secs(), refused.as_secs());
-        let fault = format!("one node cut off for {silent} s by silence, then one for {refused} s by refusal");
+        let fault =
+            format!("one node cut off for {silent} s by silence, then one for {refused} s by refusal");
         let mut outcome = stage.end(&fault).await;
         outcome.none("beat errors", |call| {
             through_nginx(call)

@@ -199,7 +199,7 @@ impl Follower {
     async fn read_logs(&self) -> Result<(), ReadError> {
         loop {
             let begun = clock::now();
-            let rows = self.store.beats_after(&self.applier.beat_cursors()).await?;
+            let rows = self.store.beats_after(&self.applier.beat_cursors(), self.writer).await?;
             if rows.is_empty() {
                 break;
             }

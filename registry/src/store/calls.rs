@@ -96,10 +96,15 @@ impl Store {
 
     /// Rows of the beat log after these cursors, and all rows of writers that have none, by writer and number.
     /// [`Store::BEATS_PAGE`] rows at most: with so many, move the cursors and ask again. A writer whose last row lies
-    /// before its cursor is told by a row with that number; see [`BeatRow`].
-    pub async fn beats_after(&self, cursors: &BTreeMap<Writer, i64>) -> Result<Vec<BeatRow>, StoreError> {
+    /// before its cursor is told by a row with that number; see [`BeatRow`]. Rows of the writer `own` come without their
+    /// beats, which it knows.
+    pub async fn beats_after(
+        &self,
+        cursors: &BTreeMap<Writer, i64>,
+        own: Writer,
+    ) -> Result<Vec<BeatRow>, StoreError> {
         match self {
-            Self::Postgres(store) => store.beats_after(cursors).await,
+            Self::Postgres(store) => store.beats_after(cursors, own).await,
             Self::Sqlite(_) => Ok(Vec::new()),
         }
     }

@@ -220,7 +220,7 @@ pub struct BeatRow {
     pub writer: Writer,
     /// Its number: one more than this writer's row before it, from 1.
     pub seq: i64,
-    /// The entries that beat.
+    /// The entries that beat. None in a row of the reader's own.
     pub ids: Vec<EntryId>,
     /// For how long the youngest of these beats had waited when the row was sent to the store: no beat of it is younger
     /// than the row by less. Whole milliseconds.
@@ -234,14 +234,16 @@ pub struct BeatRow {
 pub struct Keep {
     /// Rows of this writer's beats: a node that was away for longer resyncs whole.
     pub beats: u32,
+    /// Beats in them: a node that missed more of them loads everything in less time than it would read them in.
+    pub beats_in_all: u32,
     /// Changes: likewise, and the history that people see.
     pub changes: u32,
 }
 
 impl Default for Keep {
-    /// 900 rows of beats (a quarter of an hour at a tick of 1 s), 1,000,000 changes.
+    /// 900 rows of beats (a quarter of an hour at a tick of 1 s), or 2,000,000 beats; 1,000,000 changes.
     fn default() -> Self {
-        Self { beats: 900, changes: 1_000_000 }
+        Self { beats: 900, beats_in_all: 2_000_000, changes: 1_000_000 }
     }
 }
 

@@ -196,13 +196,13 @@ async fn a_writer_that_went_back_is_told() {
         store.write_beats(9, seq, &[], Duration::ZERO).await.unwrap();
     }
     let cursors = BTreeMap::from([(9, 5)]);
-    assert_eq!(store.beats_after(&cursors).await.unwrap(), []);
+    assert_eq!(store.beats_after(&cursors, 0).await.unwrap(), []);
     execute(&url, "BEGIN; DELETE FROM beats WHERE seq > 3; UPDATE writers SET seq = 3; COMMIT").await;
     assert_eq!(
-        store.beats_after(&cursors).await.unwrap(),
+        store.beats_after(&cursors, 0).await.unwrap(),
         [BeatRow { writer: 9, seq: 3, ids: vec![], waited: Duration::ZERO, later: 0 }]
     );
     // A writer that is trimmed away is no news.
     execute(&url, "DELETE FROM beats").await;
-    assert_eq!(store.beats_after(&BTreeMap::from([(9, 2)])).await.unwrap(), []);
+    assert_eq!(store.beats_after(&BTreeMap::from([(9, 2)]), 0).await.unwrap(), []);
 }

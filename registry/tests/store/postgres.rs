@@ -50,7 +50,7 @@ async fn a_repeated_row_is_noticed_and_changes_nothing() {
     let repeated = store.write_beats(7, 1, &[ids[1], 999], Duration::ZERO).await.unwrap();
     assert_eq!(repeated, BeatsWritten { repeated: true, missing: vec![] });
     assert_eq!((beats(&store, ids[0]).await, beats(&store, ids[1]).await), (2, 1));
-    assert_eq!(store.beats_after(&BTreeMap::new()).await.unwrap(), [row(7, 1, &[ids[0]])]);
+    assert_eq!(store.beats_after(&BTreeMap::new(), 0).await.unwrap(), [row(7, 1, &[ids[0]])]);
     // The number is the writer's own.
     assert!(!store.write_beats(8, 1, &[], Duration::ZERO).await.unwrap().repeated);
 }
@@ -58,7 +58,7 @@ async fn a_repeated_row_is_noticed_and_changes_nothing() {
 #[tokio::test]
 async fn the_beat_log_is_read_after_cursors() {
     let Place { store, .. } = Place::postgres().await;
-    assert_eq!(store.beats_after(&BTreeMap::new()).await.unwrap(), []);
+    assert_eq!(store.beats_after(&BTreeMap::new(), 0).await.unwrap(), []);
     store.write_beats(9, 1, &[], Duration::ZERO).await.unwrap();
     store.write_beats(-4, 1, &[3, 1, 2], Duration::ZERO).await.unwrap();
     let waited = Duration::from_millis(300_007);
@@ -70,13 +70,16 @@ async fn the_beat_log_is_read_after_cursors() {
         BeatRow { later: 1, ..row(9, 1, &[]) },
         BeatRow { waited, ..row(9, 2, &[5]) },
     ];
-    assert_eq!(store.beats_after(&BTreeMap::new()).await.unwrap(), all);
+    assert_eq!(store.beats_after(&BTreeMap::new(), 0).await.unwrap(), all);
     // An unknown writer from its oldest row, one without news not at all.
     assert_eq!(
-        store.beats_after(&BTreeMap::from([(9, 1), (77, 5)])).await.unwrap(),
+        store.beats_after(&BTreeMap::from([(9, 1), (77, 5)]), 0).await.unwrap(),
         [&all[..2], &all[3..]].concat()
     );
-    assert_eq!(store.beats_after(&BTreeMap::from([(9, 2), (-4, 2)])).await.unwrap(), []);
+    assert_eq!(store.beats_after(&BTreeMap::from([(9, 2), (-4, 2)]), 0).await.unwrap(), []);
+    // The reader's own come without their beats.
+    let own = [BeatRow { later: 1, ..row(-4, 1, &[]) }, row(-4, 2, &[])];
+    assert_eq!(store.beats_after(&BTreeMap::new(), -4).await.unwrap(), [&own[..], &all[2..]].concat());
 }
 
 #[tokio::test]
@@ -90,7 +93,7 @@ async fn a_long_beat_log_comes_page_by_page() {
     let mut cursors = BTreeMap::new();
     let mut pages = Vec::new();
     loop {
-        let page = store.beats_after(&cursors).await.unwrap();
+        let page = store.beats_after(&cursors, 0).await.unwrap();
         for row in &page {
             assert_eq!(row.later, 200 - row.seq.unsigned_abs(), "of the whole log, not of the page");
             // Contiguous for each writer.
@@ -114,13 +117,20 @@ async fn beats_are_trimmed_by_number_and_their_cursor_is_kept() {
     }
     let keep = Keep { beats: 3, ..Keep::default() };
     assert_eq!(store.trim(1, keep).await.unwrap(), 7);
-    let left = store.beats_after(&BTreeMap::from([(2, 10), (3, 10)])).await.unwrap();
+    let left = store.beats_after(&BTreeMap::from([(2, 10), (3, 10)]), 0).await.unwrap();
     assert_eq!(left.iter().map(|row| row.seq).collect::<Vec<i64>>(), [8, 9, 10]);
     assert_eq!(store.load().await.unwrap().cursors, BTreeMap::from([(1, 10), (2, 10), (3, 10)]));
+    // So many rows as hold so many beats at the most.
+    let ids: Vec<i64> = (1..=1000).collect();
+    for seq in 1..=10 {
+        store.write_beats(4, seq, &ids, Duration::ZERO).await.unwrap();
+    }
+    assert_eq!(store.trim(4, Keep { beats_in_all: 3_500, ..Keep::default() }).await.unwrap(), 7);
+    assert_eq!(store.trim(4, Keep { beats_in_all: 3_500, ..Keep::default() }).await.unwrap(), 0);
     // A writer that has been silent for an hour is forgotten, rows and all.
     execute(&url, "UPDATE writers SET at = now() - interval '61 minutes' WHERE writer = 2").await;
     assert_eq!(store.trim(1, keep).await.unwrap(), 11);
-    assert_eq!(store.load().await.unwrap().cursors, BTreeMap::from([(1, 10), (3, 10)]));
+    assert_eq!(store.load().await.unwrap().cursors, BTreeMap::from([(1, 10), (3, 10), (4, 10)]));
     assert_eq!(store.trim(1, keep).await.unwrap(), 0);
     assert_eq!(count(&url, "SELECT count(*) FROM beats WHERE writer = 3").await, 10);
 }

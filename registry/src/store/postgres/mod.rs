@@ -173,10 +173,12 @@ impl Postgres {
     pub(super) async fn beats_after(
         &self,
         cursors: &BTreeMap<Writer, i64>,
+        own: Writer,
     ) -> Result<Vec<BeatRow>, StoreError> {
         // Writer by writer through the key of beats; those without news cost one comparison.
         let query = sqlx::query(
-            "SELECT w.writer, coalesce(b.seq, w.seq) AS seq, coalesce(b.ids, '{}') AS ids, \
+            "SELECT w.writer, coalesce(b.seq, w.seq) AS seq, \
+                CASE WHEN w.writer = $4 THEN '{}' ELSE coalesce(b.ids, '{}') END AS ids, \
                 coalesce(b.waited, 0) AS waited, coalesce(w.seq - b.seq, 0) AS later FROM writers w \
              LEFT JOIN unnest($1::bigint[], $2::bigint[]) c(writer, seq) ON c.writer = w.writer \
              LEFT JOIN LATERAL (SELECT b.seq, b.ids, b.waited FROM beats b \
@@ -185,7 +187,7 @@ impl Postgres {
              ORDER BY w.writer, seq LIMIT $3",
         );
         let (writers, seqs): (Vec<Writer>, Vec<i64>) = cursors.iter().unzip();
-        let rows = self.rows(query.bind(writers).bind(seqs).bind(limit(Store::BEATS_PAGE))).await?;
+        let rows = self.rows(query.bind(writers).bind(seqs).bind(limit(Store::BEATS_PAGE)).bind(own)).await?;
         let beat = |row: &PgRow| {
             let (writer, seq, ids, waited, later): (_, _, _, i32, i64) = FromRow::from_row(row)?;
             let waited = Duration::from_millis(waited.try_into().unwrap_or(0));
@@ -276,9 +278,13 @@ impl Postgres {
     }
 
     pub(super) async fn trim(&self, writer: Writer, keep: Keep) -> Result<u64, StoreError> {
+        // The size of a row tells how many beats it holds, and needs no look into it.
         let own = sqlx::query(
-            "WITH old AS (SELECT b.seq FROM beats b WHERE b.writer = $1 \
-                AND b.seq <= (SELECT w.seq FROM writers w WHERE w.writer = $1) - $2 ORDER BY b.seq LIMIT $3), \
+            "WITH kept AS (SELECT b.seq, sum(pg_column_size(b.ids) / 8) OVER (ORDER BY b.seq DESC) AS beats \
+                FROM beats b WHERE b.writer = $1), \
+             old AS (SELECT k.seq FROM kept k \
+                WHERE k.seq <= (SELECT w.seq FROM writers w WHERE w.writer = $1) - $2 OR k.beats > $4 \
+                ORDER BY k.seq LIMIT $3), \
              gone AS (DELETE FROM beats b USING old WHERE b.writer = $1 AND b.seq = old.seq RETURNING 1) \
              SELECT count(*) FROM gone",
         );
@@ -309,7 +315,7 @@ impl Postgres {
         );
         let silence = WRITER_MEMORY.as_secs_f64();
         let steps = [
-            own.bind(writer).bind(i64::from(keep.beats)).bind(TRIM_ROWS),
+            own.bind(writer).bind(i64::from(keep.beats)).bind(TRIM_ROWS).bind(i64::from(keep.beats_in_all)),
             dead.bind(silence).bind(TRIM_ROWS),
             forgotten.bind(silence),
             changes.bind(i64::from(keep.changes)).bind(TRIM_ROWS),
