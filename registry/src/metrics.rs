@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
     core::Collector,
 };
 
 use crate::entry::Kind;
 
-/// What a client asked for, as existing dashboards name it.
+/// What a client asked for, as existing dashboards name it. Declared in the order of [`Operation::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A registration, in either dialect.
@@ -40,7 +40,7 @@ impl Operation {
     }
 }
 
-/// How an operation ended, as existing dashboards name it.
+/// How an operation ended, as existing dashboards name it. Declared in the order of [`Ending::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// 2xx and 3xx.
@@ -176,8 +176,7 @@ pub struct Gauges {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    operations: IntCounterVec,
-    durations: HistogramVec,
+    operations: [Calls; Operation::ALL.len()],
     active_services: IntGauge,
     breaker_open: IntGauge,
     instances: IntGauge,
@@ -186,12 +185,47 @@ pub struct Metrics {
     sight_age: prometheus::Gauge,
     changes: IntCounterVec,
     beats_written: IntCounter,
-    commit_batches: prometheus::Histogram,
+    commit_batches: Histogram,
     store_calls: IntCounterVec,
     resyncs: IntCounterVec,
     token_late_beats: IntCounter,
     compare_rounds: IntCounter,
     compare_mended: IntCounterVec,
+}
+
+/// The calls of one operation: looked up by name once, not at each call.
+#[derive(Debug)]
+struct Calls {
+    durations: Histogram,
+    endings: [IntCounter; Ending::ALL.len()],
+}
+
+impl Calls {
+    /// Those of every operation, in the order in which they are declared.
+    fn of_all(registry: &Registry) -> Result<[Self; Operation::ALL.len()], prometheus::Error> {
+        let endings = counters(
+            registry,
+            "registry_operations_total",
+            "Calls answered, by operation and how they ended.",
+            &["operation", "status"],
+        )?;
+        let durations = register(
+            registry,
+            HistogramVec::new(
+                HistogramOpts::new(
+                    "registry_operation_duration_seconds",
+                    "Time from head read to answer ready.",
+                )
+                .buckets(SECONDS.to_vec()),
+                &["operation"],
+            )?,
+        )?;
+        Ok(Operation::ALL.map(|operation| Self {
+            durations: durations.with_label_values(&[operation.as_str()]),
+            endings: Ending::ALL
+                .map(|ending| endings.with_label_values(&[operation.as_str(), ending.as_str()])),
+        }))
+    }
 }
 
 /// From a beat answered out of memory to a commit that ran into its deadline.
@@ -206,23 +240,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let metrics = Self {
-            operations: counters(
-                &registry,
-                "registry_operations_total",
-                "Calls answered, by operation and how they ended.",
-                &["operation", "status"],
-            )?,
-            durations: register(
-                &registry,
-                HistogramVec::new(
-                    HistogramOpts::new(
-                        "registry_operation_duration_seconds",
-                        "Time from head read to answer ready.",
-                    )
-                    .buckets(SECONDS.to_vec()),
-                    &["operation"],
-                )?,
-            )?,
+            operations: Calls::of_all(&registry)?,
             active_services: gauge(
                 &registry,
                 "registry_active_services",
@@ -257,7 +275,7 @@ impl Metrics {
             )?,
             commit_batches: register(
                 &registry,
-                prometheus::Histogram::with_opts(
+                Histogram::with_opts(
                     HistogramOpts::new("registry_commit_batch_size", "Changes committed in one transaction.")
                         .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0]),
                 )?,
@@ -308,12 +326,6 @@ impl Metrics {
         for reason in Resync::ALL {
             self.resyncs.with_label_values(&[reason.as_str()]);
         }
-        for operation in Operation::ALL {
-            self.durations.with_label_values(&[operation.as_str()]);
-            for ending in Ending::ALL {
-                self.operations.with_label_values(&[operation.as_str(), ending.as_str()]);
-            }
-        }
         for kind in Kind::ALL {
             self.changes.with_label_values(&[kind.as_str()]);
         }
@@ -321,8 +333,9 @@ impl Metrics {
 
     /// Counts a call.
     pub fn operation(&self, operation: Operation, ending: Ending, took: Duration) {
-        self.operations.with_label_values(&[operation.as_str(), ending.as_str()]).inc();
-        self.durations.with_label_values(&[operation.as_str()]).observe(took.as_secs_f64());
+        let calls = &self.operations[operation as usize];
+        calls.endings[ending as usize].inc();
+        calls.durations.observe(took.as_secs_f64());
     }
 
     /// Counts a committed change.

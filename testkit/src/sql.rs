@@ -41,4 +41,15 @@ impl Sql {
             .await
             .unwrap_or_else(|error| panic!("{query}: {error}"))
     }
+
+    /// The one text that a query gives.
+    ///
+    /// # Panics
+    /// When it fails, or gives something else.
+    pub async fn text(&mut self, query: &str) -> String {
+        sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
+            .fetch_one(&mut self.connection)
+            .await
+            .unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
 }

@@ -67,13 +67,27 @@ macro_rules! text_type {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(|error: $crate::FieldError| serde::de::Error::custom(error.rule()))
+                deserializer.deserialize_str($crate::name::Parsed(std::marker::PhantomData))
             }
         }
     };
 }
 pub(crate) use text_type;
+
+/// Parses a text where it stands, without a copy.
+pub(crate) struct Parsed<T>(pub(crate) std::marker::PhantomData<T>);
+
+impl<T: std::str::FromStr<Err = crate::FieldError>> serde::de::Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(|error: crate::FieldError| E::custom(error.rule()))
+    }
+}
 
 text_type! {
     /// The name that readers ask for: 1–64 of `[A-Za-z0-9._-]`, beginning with a letter or digit.

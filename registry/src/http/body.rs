@@ -1,8 +1,9 @@
-use std::time::Duration;
+use std::{error::Error, pin::pin, time::Duration};
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use http::header;
+use futures_util::future::poll_immediate;
+use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use registry_wire::{Problem, ProblemType, limits};
 use tokio::time::timeout;
@@ -21,24 +22,48 @@ impl<S: Sync> FromRequest<S> for Body {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let limited = Limited::new(body, limits::BODY_MAX);
-        let bytes = match timeout(DEADLINE, limited.collect()).await {
-            Ok(Ok(collected)) => collected.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-            Ok(Err(_)) => {
-                let detail = "The body ended before it was complete.";
-                return Err(Problem::new(ProblemType::Malformed, detail).field("body").into());
-            }
-            Err(_) => {
-                let detail = format!("The body must arrive within {} s.", DEADLINE.as_secs());
-                return Err(Problem::new(ProblemType::BodyTimeout, detail).into());
-            }
-        };
-        if !bytes.is_empty() {
-            must_be_json(&parts.headers)?;
-        }
-        Ok(Self(bytes))
+        read(&parts.headers, body).await.map(Self)
     }
+}
+
+/// The body of a call on its way here.
+pub(super) trait Arriving:
+    hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static
+{
+}
+
+impl<B> Arriving for B where
+    B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static
+{
+}
+
+/// Reads a body to its end.
+pub(super) async fn read(headers: &HeaderMap, body: impl Arriving) -> Result<Bytes, Failure> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let mut whole = pin!(Limited::new(body, limits::BODY_MAX).collect());
+    // It came with its head, as a rule: no clock is asked then.
+    let read = match poll_immediate(whole.as_mut()).await {
+        Some(read) => Ok(read),
+        None => timeout(DEADLINE, whole).await,
+    };
+    let bytes = match read {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Ok(Err(_)) => {
+            let detail = "The body ended before it was complete.";
+            return Err(Problem::new(ProblemType::Malformed, detail).field("body").into());
+        }
+        Err(_) => {
+            let detail = format!("The body must arrive within {} s.", DEADLINE.as_secs());
+            return Err(Problem::new(ProblemType::BodyTimeout, detail).into());
+        }
+    };
+    if !bytes.is_empty() {
+        must_be_json(headers)?;
+    }
+    Ok(bytes)
 }
 
 pub(super) fn too_large() -> Failure {
@@ -47,7 +72,7 @@ pub(super) fn too_large() -> Failure {
 }
 
 /// A body without a type is taken for JSON; one that says it is something else, or compressed, is not read.
-fn must_be_json(headers: &http::HeaderMap) -> Result<(), Failure> {
+fn must_be_json(headers: &HeaderMap) -> Result<(), Failure> {
     let text =
         |name| headers.get(name).map(|value| value.to_str().unwrap_or("?").trim().to_ascii_lowercase());
     if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|encoding| encoding != "identity") {

@@ -7,7 +7,7 @@ use registry_wire::{ServiceName, Session};
 use super::{Failure, Node, auth::Access, query::segment};
 use crate::{config::Network, lease::Caller};
 
-/// The address at the other end of the connection, and what the gate lets the call do: nothing, until it says so.
+/// The address at the other end of the connection, and what the gate lets the call do.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     address: IpAddr,
@@ -15,31 +15,22 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(address: IpAddr) -> Self {
-        Self { address, access: Access::default() }
-    }
-
-    pub(super) fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    pub(super) fn grant(&mut self, access: Access) {
-        self.access = access;
+    pub(super) const fn new(address: IpAddr, access: Access) -> Self {
+        Self { address, access }
     }
 }
 
 /// Who calls with a body that names the service, which nobody has looked at yet.
 #[derive(Debug)]
 pub(super) struct Unchecked {
-    address: Option<String>,
-    access: Access,
+    pub(super) address: Option<String>,
+    pub(super) access: Access,
 }
 
 impl Unchecked {
     fn of(parts: &Parts, node: &Node) -> Self {
         let peer = parts.extensions.get::<Peer>();
-        let address =
-            peer.map(|peer| client(peer.address, &parts.headers, &node.trusted_proxies).to_string());
+        let address = peer.map(|peer| address(node, &parts.headers, peer.address));
         Self { address, access: peer.map(|peer| peer.access.clone()).unwrap_or_default() }
     }
 
@@ -87,6 +78,11 @@ impl FromRequestParts<Arc<Node>> for Operator {
         let service = segment::<ServiceName>(&parts.uri, 1, ServiceName::FIELD).ok();
         Ok(Self(access.operator(service.as_ref())))
     }
+}
+
+/// The client's address in words.
+pub(super) fn address(node: &Node, headers: &HeaderMap, peer: IpAddr) -> String {
+    client(peer, headers, &node.trusted_proxies).to_string()
 }
 
 /// The client's address: the peer, or, where the peer is a trusted proxy, the last address of `X-Forwarded-For` that

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use http::{StatusCode, header};
+use axum::extract::State;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use registry_wire::{
     Session,
     answer::{Beaten, Registered},
     request::{Drain, Heartbeat, Register},
 };
 
-use super::{Failure, Node, body::Body, caller::Operator, query::Query};
+use super::{
+    Failure, Node,
+    body::Body,
+    caller::Operator,
+    hot::{NOSNIFF, Whole},
+    query::Query,
+};
 use crate::{
     clock,
     entry::{Key, Record},
@@ -21,13 +25,25 @@ use crate::{
     view,
 };
 
-const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+/// Enough for what the router and the gate add.
+const HEADERS: usize = 6;
+
+/// An answer with a JSON body.
+pub(super) fn json_text(status: StatusCode, body: impl Into<Bytes>) -> Whole {
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(NOSNIFF.0, NOSNIFF.1);
+    let mut answer = Whole::new(body.into().into());
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    answer
+}
 
 /// A body that is one of our own types, which can always be written as JSON.
-pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
+pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> Whole {
     match serde_json::to_vec(body) {
-        Ok(bytes) => (status, JSON, bytes).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(bytes) => json_text(status, bytes),
+        Err(_) => json_text(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()),
     }
 }
 
@@ -36,7 +52,7 @@ pub(super) async fn register(
     key: Key,
     caller: Caller,
     Body(body): Body,
-) -> Result<Response, Failure> {
+) -> Result<Whole, Failure> {
     let register = Register::parse(&body)?;
     let (record, new) = node
         .leases
@@ -64,13 +80,24 @@ pub(super) async fn heartbeat(
     key: Key,
     caller: Caller,
     Body(body): Body,
-) -> Result<Response, Failure> {
-    let beat = Heartbeat::parse(&body)?;
-    let ttl = node
-        .leases
-        .heartbeat(&key, &beat, &caller)
-        .await
-        .map_err(|refusal| Failure::refused(&refusal, &key))?;
+) -> Result<Whole, Failure> {
+    beat(&node, &key, &body, || caller).await
+}
+
+/// A beat; who calls is asked where it becomes a change.
+pub(super) async fn beat(
+    node: &Node,
+    key: &Key,
+    body: &[u8],
+    caller: impl FnOnce() -> Caller,
+) -> Result<Whole, Failure> {
+    let beat = Heartbeat::parse(body)?;
+    let ttl = if let Some(ttl) = node.leases.acknowledge(key, &beat) {
+        ttl
+    } else {
+        let heard = node.leases.heartbeat(key, &beat, &caller()).await;
+        heard.map_err(|refusal| Failure::refused(&refusal, key))?
+    };
     let beaten = Beaten { ttl_seconds: ttl.seconds(), heartbeat_interval_seconds: ttl.heartbeat_interval() };
     Ok(json(StatusCode::OK, &beaten))
 }
@@ -80,13 +107,13 @@ pub(super) async fn deregister(
     key: Key,
     caller: Caller,
     query: Query,
-) -> Result<Response, Failure> {
+) -> Result<StatusCode, Failure> {
     let session: Option<Session> = query.parse("session")?;
     node.leases
         .deregister(&key, session, &caller)
         .await
         .map_err(|refusal| Failure::refused(&refusal, &key))?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn drain(
@@ -95,7 +122,7 @@ pub(super) async fn drain(
     caller: Caller,
     operator: Operator,
     Body(body): Body,
-) -> Result<Response, Failure> {
+) -> Result<Whole, Failure> {
     let drain = Drain::parse(&body)?;
     operator.unless(drain.session.as_ref())?;
     let record =
@@ -109,9 +136,9 @@ pub(super) async fn undrain(
     caller: Caller,
     operator: Operator,
     query: Query,
-) -> Result<Response, Failure> {
+) -> Result<StatusCode, Failure> {
     let session: Option<Session> = query.parse("session")?;
     operator.unless(session.as_ref())?;
     node.leases.undrain(&key, session, &caller).await.map_err(|refusal| Failure::refused(&refusal, &key))?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(StatusCode::NO_CONTENT)
 }

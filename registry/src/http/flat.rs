@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::extract::State;
 use http::StatusCode;
 use registry_wire::{
     InstanceId, Problem, ProblemType, ServiceName,
@@ -11,7 +11,15 @@ use registry_wire::{
     request::{FlatHeartbeat, FlatRegister, Heartbeat},
 };
 
-use super::{Failure, Node, body::Body, caller::Unchecked, entry::json, query::Query, query::ServicePath};
+use super::{
+    Failure, Node,
+    auth::Access,
+    body::Body,
+    caller::Unchecked,
+    entry::json,
+    hot::Whole,
+    query::{Query, ServicePath},
+};
 use crate::{
     clock,
     entry::Key,
@@ -21,7 +29,7 @@ use crate::{
 /// Ids that a 404 names at the most.
 const IDS_NAMED: usize = 20;
 
-fn flat(status: StatusCode, message: &str, service: &ServiceName) -> Response {
+fn flat(status: StatusCode, message: &str, service: &ServiceName) -> Whole {
     json(status, &Flat { message: message.to_owned(), service_name: service.as_str().to_owned() })
 }
 
@@ -49,7 +57,7 @@ pub(super) async fn register(
     State(node): State<Arc<Node>>,
     caller: Unchecked,
     Body(body): Body,
-) -> Result<Response, Failure> {
+) -> Result<Whole, Failure> {
     let FlatRegister { service_name, instance_id, register } = FlatRegister::parse(&body)?;
     let caller = caller.about(&service_name)?;
     let key = Key { service: service_name, instance: instance_id };
@@ -59,16 +67,28 @@ pub(super) async fn register(
 
 pub(super) async fn heartbeat(
     State(node): State<Arc<Node>>,
-    caller: Unchecked,
+    Unchecked { address, access }: Unchecked,
     Body(body): Body,
-) -> Result<Response, Failure> {
-    let FlatHeartbeat { service_name, instance_id } = FlatHeartbeat::parse(&body)?;
-    let caller = caller.about(&service_name)?;
+) -> Result<Whole, Failure> {
+    beat(&node, &body, access, || address).await
+}
+
+/// A beat; whence it came is asked where it becomes a change.
+pub(super) async fn beat(
+    node: &Node,
+    body: &[u8],
+    access: Access,
+    address: impl FnOnce() -> Option<String>,
+) -> Result<Whole, Failure> {
+    let FlatHeartbeat { service_name, instance_id } = FlatHeartbeat::parse(body)?;
+    let subject = access.about(&service_name)?.subject()?;
     let key = Key { service: service_name, instance: instance_id };
-    node.leases
-        .heartbeat(&key, &Heartbeat::default(), &caller)
-        .await
-        .map_err(|refusal| refused(&node, &refusal, &key))?;
+    let beat = Heartbeat::default();
+    if node.leases.acknowledge(&key, &beat).is_none() {
+        let caller = Caller { address: address(), subject };
+        let heard = node.leases.heartbeat(&key, &beat, &caller).await;
+        heard.map_err(|refusal| refused(node, &refusal, &key))?;
+    }
     Ok(flat(StatusCode::OK, "Heartbeat received", &key.service))
 }
 
@@ -77,7 +97,7 @@ pub(super) async fn deregister(
     ServicePath(service): ServicePath,
     caller: Caller,
     query: Query,
-) -> Result<Response, Failure> {
+) -> Result<Whole, Failure> {
     let instance = query.parse::<InstanceId>("instance_id")?.unwrap_or_default();
     let key = Key { service, instance };
     node.leases.deregister(&key, None, &caller).await.map_err(|refusal| refused(&node, &refusal, &key))?;

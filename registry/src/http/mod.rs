@@ -4,12 +4,14 @@
 //! Owns: the routes, who may call them, the mapping of outcomes to statuses and problem documents.
 //! Out: calls of the `lease` handle; answers from the `view` and the metrics.
 
+mod app;
 mod auth;
 mod body;
 mod caller;
 mod entry;
 mod flat;
 mod gate;
+mod hot;
 mod operator;
 mod problem;
 mod query;
@@ -30,7 +32,7 @@ pub use self::{
     problem::Failure,
     routes::{About, Need, ROUTES, Route},
     sample::sample,
-    serve::serve,
+    serve::{Answer, serve, serve_with},
 };
 use crate::{
     config::Network,

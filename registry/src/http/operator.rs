@@ -9,14 +9,14 @@ use axum::{
 use http::{StatusCode, header};
 use serde::Serialize;
 
-use super::{Failure, Node, entry::json, query::Query};
+use super::{Failure, Node, entry::json, hot::Whole, query::Query};
 use crate::{
     clock,
     metrics::{Breaker, Gauges},
 };
 
 /// The process answers; the store is not asked, so that its outage restarts no container.
-pub(super) async fn livez() -> Response {
+pub(super) async fn livez() -> Whole {
     json(StatusCode::OK, &Status { status: "alive" })
 }
 
@@ -25,7 +25,7 @@ struct Status {
     status: &'static str,
 }
 
-pub(super) async fn readyz(State(node): State<Arc<Node>>, query: Query) -> Result<Response, Failure> {
+pub(super) async fn readyz(State(node): State<Arc<Node>>, query: Query) -> Result<Whole, Failure> {
     let stale_ok = match query.get("stale")? {
         None => false,
         Some("ok") => true,
@@ -74,7 +74,7 @@ struct Health<'a> {
     held: usize,
 }
 
-pub(super) async fn health(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
+pub(super) async fn health(State(node): State<Arc<Node>>) -> Result<Whole, Failure> {
     let sighting = node.leases.sighting(clock::now());
     if !sighting.loaded {
         return Err(Failure::unavailable(

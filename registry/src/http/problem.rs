@@ -1,7 +1,8 @@
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use registry_wire::{BodyError, FieldError, Problem, ProblemType, Ttl, problem};
 
+use super::hot::{NOSNIFF, Whole};
 use crate::{entry::Key, lease::Refusal};
 
 /// Seconds after which to come back when this node cannot say: about the time that another look takes.
@@ -82,20 +83,30 @@ fn sentence(error: &FieldError) -> String {
     format!("'{}' {}.", error.field(), error.rule())
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
+impl Failure {
+    /// The problem document.
+    pub(super) fn whole(self) -> Whole {
         let status =
             http::StatusCode::from_u16(self.0.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
-        let mut response = (status, body).into_response();
-        let headers = response.headers_mut();
+        let mut headers = HeaderMap::with_capacity(4);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+        headers.insert(NOSNIFF.0, NOSNIFF.1);
         if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if self.0.is(ProblemType::Unauthorized) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        let mut response = Whole::new(body.into());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
         response
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        self.whole().into_response()
     }
 }

@@ -2,15 +2,14 @@
 
 use std::{fmt::Write, ops::ControlFlow, sync::Arc, time::Duration};
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use http::{HeaderMap, StatusCode, header};
 use registry_wire::{FieldError, InstanceId, Problem, ProblemType, ServiceName, Status, limits};
 
 use super::{
     Failure, Node,
+    entry::json_text,
+    hot::Whole,
     query::{Query, ServicePath},
 };
 use crate::{
@@ -40,14 +39,13 @@ impl Seen {
     }
 
     /// Puts `Age` (RFC 9111 section 5.1) on an answer from the view.
-    fn aged(&self, response: impl IntoResponse) -> Response {
-        let mut response = response.into_response();
+    fn aged(&self, mut response: Whole) -> Whole {
         response.headers_mut().insert(header::AGE, self.sighting.age().as_secs().into());
         response
     }
 
-    fn json(&self, body: String) -> Response {
-        self.aged((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body))
+    fn json(&self, body: String) -> Whole {
+        self.aged(json_text(StatusCode::OK, body))
     }
 
     /// An empty list says that nobody is there, which only a node that sees may say: what it was asked for may have
@@ -60,11 +58,11 @@ impl Seen {
     }
 
     /// A 404, which only a node that sees may give.
-    fn not_there(&self, problem: Problem) -> Response {
+    fn not_there(&self, problem: Problem) -> Whole {
         if self.sighting.blind {
-            return Failure::unavailable("this node cannot reach its store").into_response();
+            return Failure::unavailable("this node cannot reach its store").whole();
         }
-        self.aged(Failure::from(problem))
+        self.aged(Failure::from(problem).whole())
     }
 }
 
@@ -87,7 +85,7 @@ pub(super) async fn services(
     State(node): State<Arc<Node>>,
     headers: HeaderMap,
     query: Query,
-) -> Result<Response, Failure> {
+) -> Result<Whole, Failure> {
     let limit = query.limit(usize::MAX, usize::MAX)?;
     let after = query.parse::<ServiceName>("after")?;
     let seen = Seen::new(&node, &headers)?;
@@ -108,10 +106,19 @@ pub(super) async fn service(
     ServicePath(name): ServicePath,
     headers: HeaderMap,
     query: Query,
-) -> Result<Response, Failure> {
-    let all = query.flag("all")?;
-    let seen = Seen::new(&node, &headers)?;
-    let service = node.view.service(&name);
+) -> Result<Whole, Failure> {
+    one_service(&node, &name, &headers, query.flag("all")?)
+}
+
+/// What there is of a service: its usable instances, or all of them.
+pub(super) fn one_service(
+    node: &Node,
+    name: &ServiceName,
+    headers: &HeaderMap,
+    all: bool,
+) -> Result<Whole, Failure> {
+    let seen = Seen::new(node, headers)?;
+    let service = node.view.service(name);
     if let Some(service) = &service {
         let picked = service.pick(&seen.sighting, &mut clock::rng());
         if picked.is_some() || all && service.listed(&seen.sighting).next().is_some() {
@@ -120,7 +127,7 @@ pub(super) async fn service(
             return Ok(seen.json(body));
         }
     }
-    Ok(seen.not_there(why_not(&node, &seen, &name, service.as_deref())))
+    Ok(seen.not_there(why_not(node, &seen, name, service.as_deref())))
 }
 
 /// Why a service has nothing to hand out.
@@ -195,7 +202,7 @@ pub(super) async fn instance(
     State(node): State<Arc<Node>>,
     key: Key,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<Whole, Failure> {
     let seen = Seen::new(&node, &headers)?;
     let entry = node.view.entry(&key);
     let past = match &entry {
@@ -257,7 +264,7 @@ pub(super) async fn instances(
     State(node): State<Arc<Node>>,
     headers: HeaderMap,
     query: Query,
-) -> Result<Response, Failure> {
+) -> Result<Whole, Failure> {
     let filter = Filter::parse(&query)?;
     let seen = Seen::new(&node, &headers)?;
     let mut page = Page { body: String::from("{\"instances\":["), listed: 0, last: None, more: false };

@@ -9,7 +9,7 @@ use axum::{Router, routing};
 use http::{HeaderValue, Method, header};
 use registry_wire::{Problem, ProblemType};
 
-use super::{Failure, Node, entry, flat, operator, read};
+use super::{Failure, Node, entry, flat, hot::Whole, operator, read};
 
 /// Which service a call is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +119,7 @@ fn matches(pattern: &str, path: &str) -> bool {
 }
 
 /// The answer to a request that is no call.
-pub(super) fn none(path: &str) -> axum::response::Response {
-    use axum::response::IntoResponse;
+pub(super) fn none(path: &str) -> Whole {
     let mut allowed = Vec::new();
     for route in ROUTES.iter().filter(|route| matches(route.path, path)) {
         allowed.push(route.method.as_str());
@@ -129,15 +128,15 @@ pub(super) fn none(path: &str) -> axum::response::Response {
         }
     }
     if allowed.is_empty() {
-        return no_such_path().into_response();
+        return no_such_path().whole();
     }
     let detail = "This path does not have that method; the Allow header names those it has.";
-    let mut response = Failure::from(Problem::new(ProblemType::MethodNotAllowed, detail)).into_response();
+    let mut answer = Failure::from(Problem::new(ProblemType::MethodNotAllowed, detail)).whole();
     // Methods are tokens, so the list is a header.
     if let Ok(value) = HeaderValue::from_str(&allowed.join(",")) {
-        response.headers_mut().insert(header::ALLOW, value);
+        answer.headers_mut().insert(header::ALLOW, value);
     }
-    response
+    answer
 }
 
 fn no_such_path() -> Failure {

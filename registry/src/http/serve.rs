@@ -1,8 +1,12 @@
-use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request, middleware};
-use http::{HeaderName, HeaderValue, Response};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -10,11 +14,9 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tower::{Layer, ServiceExt};
-use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::{debug, warn};
 
-use super::{Node, caller::Peer, gate::gate, routes::router};
+use super::{Node, app::App};
 
 /// How long a head may take to arrive, and how long a kept connection may be silent.
 const HEAD_DEADLINE: Duration = Duration::from_secs(8);
@@ -29,15 +31,31 @@ const CONNECTIONS_MAX: usize = 12_000;
 /// Pause after the operating system refused a connection, for want of descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What stands behind the connections.
+pub trait Answer: Clone + Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers a request that came from `peer`.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
 /// Accepts connections until `stop`, then gives open requests until `deadline` after it.
-pub async fn serve(
-    node: Arc<Node>,
+pub async fn serve(node: Arc<Node>, listener: TcpListener, stop: watch::Receiver<bool>, deadline: Duration) {
+    serve_with(App::new(node), listener, stop, deadline).await;
+}
+
+/// [`serve`] with anything behind the same connections: what a node costs is measured against what does nothing.
+pub async fn serve_with(
+    answer: impl Answer,
     listener: TcpListener,
     mut stop: watch::Receiver<bool>,
     deadline: Duration,
 ) {
-    let routes = router(Arc::clone(&node));
-    let service = gated(node, routes);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -49,9 +67,9 @@ pub async fn serve(
         };
         match accepted {
             (Ok(place), Ok((stream, peer))) => {
-                let (service, stop) = (service.clone(), stop.clone());
+                let (answer, stop) = (answer.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection(service, stream, peer.ip(), stop).await;
+                    connection(answer, stream, peer.ip(), stop).await;
                     drop(place);
                 });
             }
@@ -69,52 +87,19 @@ pub async fn serve(
     }
 }
 
-/// The gate before routes.
-pub(super) fn gated(
-    node: Arc<Node>,
-    routes: Router,
-) -> impl tower::Service<
-    Request,
-    Response = axum::response::Response,
-    Error = std::convert::Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
-    let gated = middleware::from_fn_with_state(node, gate).layer(routes);
-    SetResponseHeaderLayer::if_not_present(
-        HeaderName::from_static("x-content-type-options"),
-        HeaderValue::from_static("nosniff"),
-    )
-    .layer(gated)
-}
-
-async fn connection<S>(service: S, stream: TcpStream, peer: IpAddr, mut stop: watch::Receiver<bool>)
-where
-    S: tower::Service<Request, Response = axum::response::Response, Error = std::convert::Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-{
+async fn connection(answer: impl Answer, stream: TcpStream, peer: IpAddr, mut stop: watch::Receiver<bool>) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a connection ended before it was served");
         return;
     }
-    let answer = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(axum::body::Body::new);
-        request.extensions_mut().insert(Peer::new(peer));
-        let service = service.clone();
-        async move {
-            let response: Result<Response<_>, std::convert::Infallible> = service.oneshot(request).await;
-            response
-        }
-    });
+    let answer = &answer;
+    let service =
+        service_fn(move |request| async move { Ok::<_, Infallible>(answer.answer(request, peer).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(HEAD_BUFFER)
-        .serve_connection(TokioIo::new(stream), answer);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

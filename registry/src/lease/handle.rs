@@ -113,6 +113,14 @@ impl Leases {
         self.sight.lose(now);
     }
 
+    /// A beat that is acknowledged from memory. `None`: ask [`Leases::heartbeat`], which says why not.
+    pub fn acknowledge(&self, key: &Key, beat: &Heartbeat) -> Option<Ttl> {
+        match self.beat_once(clock::now(), key, beat) {
+            Ok(Heard::Acknowledged(ttl)) => Some(ttl),
+            _ => None,
+        }
+    }
+
     /// A beat. A known instance is acknowledged from memory; a change of status waits for its commit; an unknown
     /// instance for one look at the change log.
     pub async fn heartbeat(&self, key: &Key, beat: &Heartbeat, caller: &Caller) -> Result<Ttl, Refusal> {

@@ -2,13 +2,12 @@ use std::sync::atomic::AtomicBool;
 
 use http::{Request, StatusCode};
 use tokio::sync::{mpsc, watch};
-use tower::ServiceExt;
 
 use super::*;
 use crate::{
     clock::Sight,
     config::Settings,
-    http::{Tokens, caller::Peer, serve::gated},
+    http::{Tokens, app::App},
     lease::{Leases, Looks},
     metrics::{Breaker, Metrics},
     view::View,
@@ -44,9 +43,9 @@ async fn status(
     if let Some(token) = token {
         request = request.header("x-registry-token", token);
     }
-    let mut request = request.body(axum::body::Body::empty()).unwrap();
-    request.extensions_mut().insert(Peer::new(std::net::Ipv4Addr::LOCALHOST.into()));
-    gated(Arc::clone(node), routes).oneshot(request).await.unwrap().status()
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let peer = std::net::Ipv4Addr::LOCALHOST.into();
+    App::with(routes, Arc::clone(node)).call(request, peer).await.status()
 }
 
 /// Somebody adds a route beside the table, or a method to a path that is there.
