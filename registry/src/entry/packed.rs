@@ -50,6 +50,9 @@ pub(crate) struct Texts<'a> {
     pub(crate) observed_address: Option<&'a str>,
 }
 
+/// Bytes that memory hands out at a time, on the machines that we know.
+const CACHE_LINE: usize = 64;
+
 const INSTANCE: &str = "\",\"instance_id\":\"";
 
 impl Packed {
@@ -163,6 +166,13 @@ impl Packed {
         out.push_str("\"service_name\":\"");
         out.push_str(self.service.as_str());
         out.push_str(&self.text[..self.json()]);
+    }
+
+    /// The length of its texts, of which every part is asked for: those of all instances of a service are fetched from
+    /// memory side by side then, and not one after the other, each when it is written.
+    pub fn fetch(&self) -> usize {
+        std::hint::black_box(self.text.as_bytes().iter().step_by(CACHE_LINE).fold(0, |all, byte| all ^ byte));
+        self.text.len()
     }
 
     /// `"endpoint":…,"health_endpoint":…,"metadata":…,`
