@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::Result;
+use crate::{Result, population::Population};
 
 /// Longest that a server takes to start.
 const START: Duration = Duration::from_secs(60);
@@ -36,6 +36,7 @@ pub struct Lab {
     root: PathBuf,
     programs: PathBuf,
     rounds: Rounds,
+    population: Population,
 }
 
 /// A server that was started, on 127.0.0.1. It is killed when this value is dropped.
@@ -74,7 +75,24 @@ impl Lab {
     /// A temporary directory cannot be made.
     pub fn new(root: &Path, programs: &Path, rounds: Rounds) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("bench-").tempdir()?;
-        Ok(Self { dir, root: root.canonicalize()?, programs: programs.canonicalize()?, rounds })
+        Ok(Self {
+            dir,
+            root: root.canonicalize()?,
+            programs: programs.canonicalize()?,
+            rounds,
+            population: Population::USUAL,
+        })
+    }
+
+    /// The workplace with another population for the lines about throughput.
+    #[must_use]
+    pub fn with_population(self, population: Population) -> Self {
+        Self { population, ..self }
+    }
+
+    /// Who is there in the lines about throughput.
+    pub fn population(&self) -> Population {
+        self.population
     }
 
     /// How long and how often to measure.
@@ -95,6 +113,12 @@ impl Lab {
     /// A program that was built.
     pub fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
+    }
+
+    /// Whether a program of the system is installed.
+    pub fn has(&self, name: &str) -> bool {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&paths).any(|dir| dir.join(name).is_file())
     }
 
     /// Starts a server that is told its port by `command`, and waits until it listens.

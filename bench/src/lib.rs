@@ -10,7 +10,13 @@ pub mod line;
 pub mod lines;
 pub mod machine;
 pub mod numbers;
+pub mod peers;
+pub mod pgbench;
+pub mod population;
+pub mod rounds;
+pub mod stage;
 pub mod usage;
+pub mod wrk;
 
 /// Whatever ended a measurement. People read it; nobody decides by it.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

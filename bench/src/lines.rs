@@ -6,7 +6,13 @@ pub mod reads;
 pub mod registrations;
 pub mod scale;
 
-use crate::{Result, lab::Lab, line::Line};
+use crate::{
+    Result,
+    lab::Lab,
+    line::Line,
+    numbers::{Spread, over_rounds, whole},
+    rounds::Pair,
+};
 
 /// Lines that are measured together.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,4 +41,21 @@ pub async fn run(group: &Group, lab: &Lab) -> Result<Vec<Line>> {
         "scale" => scale::run(lab).await,
         name => Err(format!("there is no group {name}").into()),
     }
+}
+
+/// A ratio over the rounds: the median, and in brackets the least and the most.
+fn ratio(spread: Spread, of: &str) -> String {
+    format!("{:.2} × {of} ({:.2}–{:.2})", spread.median, spread.least, spread.most)
+}
+
+/// Calls a second and latencies of node and limit.
+fn usual_notes(pairs: &[Pair]) -> String {
+    let figure = |of: fn(&Pair) -> f64| over_rounds(pairs, of).median;
+    format!(
+        "{} of {} calls/s; p99 {:.1} ms, limit {:.1} ms",
+        whole(figure(|pair| pair.node.report.rate)),
+        whole(figure(|pair| pair.limit.report.rate)),
+        figure(|pair| pair.node.report.p99.as_secs_f64() * 1e3),
+        figure(|pair| pair.limit.report.p99.as_secs_f64() * 1e3),
+    )
 }
