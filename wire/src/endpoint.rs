@@ -13,6 +13,15 @@ text_type! {
 }
 
 impl Endpoint {
+    /// [`Endpoint::check`] for a text that a registry has stored, and so has checked when it came: one of the usual
+    /// shape is not taken to the URL library again. What a client sends always is.
+    ///
+    /// # Errors
+    /// It does not keep the rule.
+    pub fn check_stored(text: &str) -> Result<(), FieldError> {
+        if plain(text) { Ok(()) } else { Self::check(text) }
+    }
+
     /// Builds `scheme://host:port`; an IPv6 address gets its brackets.
     pub fn from_parts(scheme: &str, host: &str, port: u16) -> Result<Self, FieldError> {
         // A part that brings its own delimiters would move the others: "web/x" must not lose the port.
@@ -27,13 +36,6 @@ impl Endpoint {
             _ => Self::from_str(&format!("{scheme}://{host}:{port}")),
         }
     }
-}
-
-/// The URL standard mends much in silence, and the endpoint is handed on as it was written, to readers whose parsers
-/// mend otherwise. What they get must be what was checked: whatever the standard calls a violation, or rewrites in the
-/// host apart from its case, is refused.
-fn endpoint(text: &str) -> Result<(), String> {
-    if plain(text) { Ok(()) } else { as_standard(text) }
 }
 
 /// Whether a text is what nearly all endpoints are, of which there is nothing to mend: `http://name:port` in small
@@ -63,7 +65,10 @@ fn plain(text: &str) -> bool {
         && last.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
-fn as_standard(text: &str) -> Result<(), String> {
+/// The URL standard mends much in silence, and the endpoint is handed on as it was written, to readers whose parsers
+/// mend otherwise. What they get must be what was checked: whatever the standard calls a violation, or rewrites in the
+/// host apart from its case, is refused.
+fn endpoint(text: &str) -> Result<(), String> {
     let length = text.chars().count();
     if !(1..=limits::ENDPOINT_MAX).contains(&length) {
         return Err(format!("must have 1 to {} characters, but has {length}", limits::ENDPOINT_MAX));
@@ -158,7 +163,7 @@ fn host_name(name: &str) -> Result<(), String> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{as_standard, plain};
+    use super::{endpoint, plain};
 
     proptest! {
         /// The short way takes nothing that the long one refuses.
@@ -166,14 +171,14 @@ mod tests {
         fn what_is_plain_is_in_order(
             text in "https?://(xn--|0x|-)?[a-z0-9-]{1,8}(\\.[a-z0-9-]{1,8}|\\.0x[0-9a-f]{1,2}|\\.){0,3}:[0-9]{1,6}"
         ) {
-            prop_assert!(!plain(&text) || as_standard(&text).is_ok(), "{}: {:?}", text, as_standard(&text));
+            prop_assert!(!plain(&text) || endpoint(&text).is_ok(), "{}: {:?}", text, endpoint(&text));
         }
     }
 
     #[test]
     fn what_nearly_all_have_is_plain() {
         for text in ["http://host-1:8080", "https://a.b-c.d1:1", "http://vertice-osint:65535"] {
-            assert!(plain(text) && as_standard(text).is_ok(), "{text}");
+            assert!(plain(text) && endpoint(text).is_ok(), "{text}");
         }
         for text in [
             "http://10.0.0.1:80",

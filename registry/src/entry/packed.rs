@@ -254,7 +254,8 @@ impl From<&Record> for Packed {
 
 impl PartialEq<Record> for Packed {
     fn eq(&self, other: &Record) -> bool {
-        *self == Self::from(other)
+        let other = Self::from(other);
+        *self == other
     }
 }
 

@@ -142,7 +142,7 @@ impl Packer {
             service
         };
         InstanceId::check(columns.instance)?;
-        Endpoint::check(columns.endpoint)?;
+        Endpoint::check_stored(columns.endpoint)?;
         HealthPath::check(columns.health_endpoint)?;
         columns.session.map_or(Ok(()), Session::check)?;
         if !self.metadata.contains_key(columns.metadata) {
