@@ -78,6 +78,10 @@ figures: dist ## measure size, memory, CPU and bytes of the binaries in dist/ (B
 bench: test-setup ## measure speed and scale and write docs/BENCHMARKS.md (BENCH_ONLY=reads,beats for some lines)
 	@scripts/bench
 
+.PHONY: soak
+soak: test-setup ## half an hour of load and a verdict on what grows; writes docs/SOAK.md (SOAK_MINUTES=30)
+	@scripts/soak
+
 .PHONY: bench-sidecar
 bench-sidecar: dist ## the sidecar's part of the figures
 	@scripts/dist --sidecar-features ''

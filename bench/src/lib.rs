@@ -5,6 +5,8 @@
 //! Out: `docs/BENCHMARKS.md`.
 
 pub mod document;
+pub mod entries;
+pub mod generator;
 pub mod lab;
 pub mod line;
 pub mod lines;
@@ -15,6 +17,7 @@ pub mod pgbench;
 pub mod population;
 pub mod rounds;
 pub mod stage;
+pub mod soak;
 pub mod usage;
 pub mod wrk;
 

@@ -2,9 +2,12 @@
 
 pub mod beats;
 pub mod flat;
+pub mod idle;
+pub mod million;
 pub mod reads;
 pub mod registrations;
-pub mod scale;
+pub mod restart;
+pub mod spread;
 
 use crate::{
     Result,
@@ -26,7 +29,16 @@ pub struct Group {
 }
 
 /// All groups, in the order of the document.
-pub const GROUPS: [Group; 5] = [reads::GROUP, beats::GROUP, flat::GROUP, registrations::GROUP, scale::GROUP];
+pub const GROUPS: [Group; 8] = [
+    reads::GROUP,
+    beats::GROUP,
+    flat::GROUP,
+    registrations::GROUP,
+    million::GROUP,
+    spread::GROUP,
+    restart::GROUP,
+    idle::GROUP,
+];
 
 /// Measures a group.
 ///
@@ -38,7 +50,10 @@ pub async fn run(group: &Group, lab: &Lab) -> Result<Vec<Line>> {
         "beats" => beats::run(lab).await,
         "flat" => flat::run(lab).await,
         "registrations" => registrations::run(lab).await,
-        "scale" => scale::run(lab).await,
+        "million" => million::run(lab).await,
+        "spread" => spread::run(lab).await,
+        "restart" => restart::run(lab).await,
+        "idle" => idle::run(lab).await,
         name => Err(format!("there is no group {name}").into()),
     }
 }

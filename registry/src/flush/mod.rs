@@ -21,6 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub use self::buffer::Buffer;
 use crate::{
     clock::Moment,
     entry::Change,
