@@ -16,8 +16,8 @@ pub mod peers;
 pub mod pgbench;
 pub mod population;
 pub mod rounds;
-pub mod stage;
 pub mod soak;
+pub mod stage;
 pub mod usage;
 pub mod wrk;
 

@@ -90,7 +90,7 @@ pub async fn run(lab: &Lab, machine: &Machine, minutes: u64) -> Result<(String, 
             );
             sample[2 + place] = float(sql.number(&query).await.unsigned_abs()) / MIB;
         }
-        if samples.len() % 6 == 0 {
+        if samples.len().is_multiple_of(6) {
             eprintln!("soak: {:4} s: {sample:.1?}", begun.elapsed().as_secs());
         }
         samples.push(sample);

@@ -33,6 +33,7 @@ fn record(service: &str, instance: &str) -> Record {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made where it is put")]
 fn put(revision: Revision, record: Record, seen: u64) -> Update {
     let pulse = Pulse::new(at(seen));
     // As the lease's core does it when it has seen as far.
