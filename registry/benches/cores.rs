@@ -12,7 +12,7 @@ use registry::{
     lease::{Beats, Core},
     view::{Update, View},
 };
-use registry_wire::{HealthPath, Metadata, Session, Status, Ttl};
+use registry_wire::{Metadata, Session, Status};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -27,19 +27,17 @@ fn record(id: EntryId) -> Record {
     let mut metadata = Metadata::default();
     metadata.insert("version", "1.4.2").expect("a valid pair");
     Record {
-        service_name: format!("service-{}", id / 10).parse().expect("a valid name"),
-        instance_id: format!("host-{id}:8080").parse().expect("a valid id"),
-        endpoint: format!("http://host-{id}:8080").parse().expect("a valid URL"),
-        health_endpoint: HealthPath::default(),
         metadata,
-        ttl_seconds: Ttl::default(),
         session: Some(session(id)),
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
         registered_at: 1_761_307_802.11,
         observed_address: Some("10.0.0.1".into()),
+        ..Record::new(
+            Key {
+                service: format!("service-{}", id / 10).parse().expect("a valid name"),
+                instance: format!("host-{id}:8080").parse().expect("a valid id"),
+            },
+            format!("http://host-{id}:8080").parse().expect("a valid URL"),
+        )
     }
 }
 

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use registry::{
-    entry::{Body, Kind, Record, Stored},
+    entry::{Body, Key, Kind, Record, Stored},
     store::{LoadedEntry, Mutation, Store},
 };
-use registry_wire::{HealthPath, Metadata, Status, Ttl};
+use registry_wire::Metadata;
 use testkit::Postgres;
 use tokio::time::Instant;
 
@@ -16,19 +16,17 @@ fn record(n: usize) -> Record {
     let mut metadata = Metadata::default();
     metadata.insert("version", "1.4.2").expect("a valid pair");
     Record {
-        service_name: format!("service-{}", n % 997).parse().expect("a valid name"),
-        instance_id: format!("host-{n}:8080").parse().expect("a valid id"),
-        endpoint: format!("http://host-{n}:8080").parse().expect("a valid URL"),
-        health_endpoint: HealthPath::default(),
         metadata,
-        ttl_seconds: Ttl::default(),
         session: Some(format!("session-{n}").parse().expect("a valid session")),
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
         registered_at: 1_761_307_802.11,
         observed_address: Some("10.0.0.1".into()),
+        ..Record::new(
+            Key {
+                service: format!("service-{}", n % 997).parse().expect("a valid name"),
+                instance: format!("host-{n}:8080").parse().expect("a valid id"),
+            },
+            format!("http://host-{n}:8080").parse().expect("a valid URL"),
+        )
     }
 }
 

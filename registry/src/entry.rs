@@ -78,6 +78,25 @@ pub struct Record {
 }
 
 impl Record {
+    /// Of which nothing is known but its name and address: passing, with the usual lease, registered in 1970.
+    pub fn new(key: Key, endpoint: Endpoint) -> Self {
+        Self {
+            service_name: key.service,
+            instance_id: key.instance,
+            endpoint,
+            health_endpoint: HealthPath::default(),
+            metadata: Metadata::default(),
+            ttl_seconds: Ttl::default(),
+            session: None,
+            status: Status::Passing,
+            output: None,
+            operator_drain: None,
+            session_drain: None,
+            registered_at: 0.0,
+            observed_address: None,
+        }
+    }
+
     /// Its name.
     pub fn key(&self) -> Key {
         Key { service: self.service_name.clone(), instance: self.instance_id.clone() }

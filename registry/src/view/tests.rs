@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use rand::{SeedableRng, rngs::StdRng};
-use registry_wire::{HealthPath, Metadata, Status, Ttl, answer};
+use registry_wire::{Metadata, Status, answer};
 
 use super::*;
 use crate::{
@@ -17,19 +17,13 @@ fn record(service: &str, instance: &str) -> Record {
     let mut metadata = Metadata::default();
     metadata.insert("quote", "\"<&>\u{e9}").unwrap();
     Record {
-        service_name: service.parse().unwrap(),
-        instance_id: instance.parse().unwrap(),
-        endpoint: format!("http://{instance}:80").parse().unwrap(),
-        health_endpoint: HealthPath::default(),
         metadata,
-        ttl_seconds: Ttl::default(),
-        session: None,
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
         registered_at: 1_000_000.0,
         observed_address: Some("10.0.0.1".into()),
+        ..Record::new(
+            Key { service: service.parse().unwrap(), instance: instance.parse().unwrap() },
+            format!("http://{instance}:80").parse().unwrap(),
+        )
     }
 }
 

@@ -6,7 +6,6 @@ use registry::{
     entry::{Body, Change, EntryId, Key, Kind, Record, Revision, Stored},
     store::{CALL_DEADLINE, Committed, LogRow, Mutation, Standing, Store, StoreError},
 };
-use registry_wire::{HealthPath, Metadata, Status, Ttl};
 use testkit::{Postgres, Stopwatch};
 use tokio::time::sleep;
 
@@ -76,21 +75,9 @@ pub(crate) fn key(name: &str) -> Key {
 
 /// An entry by `service/instance`.
 pub(crate) fn record(name: &str) -> Record {
-    let key = key(name);
     Record {
-        service_name: key.service,
-        instance_id: key.instance,
-        endpoint: "http://10.0.0.1:8080".parse().unwrap(),
-        health_endpoint: HealthPath::default(),
-        metadata: Metadata::default(),
-        ttl_seconds: Ttl::default(),
-        session: None,
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
         registered_at: 1_761_307_802.11,
-        observed_address: None,
+        ..Record::new(key(name), "http://10.0.0.1:8080".parse().unwrap())
     }
 }
 

@@ -67,19 +67,11 @@ fn a_value_that_looks_like_a_pair_is_none() {
     let mut metadata = Metadata::default();
     metadata.insert("a", "\",\"b\":\"1").unwrap();
     let record = Record {
-        service_name: "s".parse().unwrap(),
-        instance_id: "i".parse().unwrap(),
-        endpoint: "http://h:1".parse().unwrap(),
-        health_endpoint: HealthPath::default(),
         metadata,
-        ttl_seconds: Ttl::default(),
-        session: None,
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
-        registered_at: 0.0,
-        observed_address: None,
+        ..Record::new(
+            Key { service: "s".parse().unwrap(), instance: "i".parse().unwrap() },
+            "http://h:1".parse().unwrap(),
+        )
     };
     let packed = Packed::from(&record);
     assert!(!packed.says("b", "1") && packed.says("a", "\",\"b\":\"1"));

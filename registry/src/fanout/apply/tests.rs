@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use registry_wire::{
-    HealthPath, Metadata, ServiceName, Status, Ttl,
+    ServiceName, Ttl,
     request::{Heartbeat, Register},
 };
 use tokio::sync::mpsc;
@@ -36,19 +36,11 @@ pub(in crate::fanout) fn node() -> Node {
 pub(in crate::fanout) fn record(instance: &str, endpoint: &str) -> Record {
     let register = Register::parse(format!("{{\"endpoint\":\"{endpoint}\"}}").as_bytes()).unwrap();
     Record {
-        service_name: "orders".parse().unwrap(),
-        instance_id: instance.parse().unwrap(),
-        endpoint: register.endpoint,
-        health_endpoint: HealthPath::default(),
-        metadata: Metadata::default(),
-        ttl_seconds: Ttl::default(),
-        session: None,
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
         registered_at: 1.0,
-        observed_address: None,
+        ..Record::new(
+            Key { service: "orders".parse().unwrap(), instance: instance.parse().unwrap() },
+            register.endpoint,
+        )
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use registry_wire::{HealthPath, Metadata, Status};
 
 use super::*;
 use crate::{
@@ -20,19 +19,11 @@ fn at(seconds: u64) -> Moment {
 
 fn record(id: EntryId, ttl: u64) -> Record {
     Record {
-        service_name: "orders".parse().unwrap(),
-        instance_id: format!("i{id}").parse().unwrap(),
-        endpoint: "http://h:1".parse().unwrap(),
-        health_endpoint: HealthPath::default(),
-        metadata: Metadata::default(),
         ttl_seconds: Ttl::try_from(ttl).unwrap(),
-        session: None,
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
-        registered_at: 0.0,
-        observed_address: None,
+        ..Record::new(
+            Key { service: "orders".parse().unwrap(), instance: format!("i{id}").parse().unwrap() },
+            "http://h:1".parse().unwrap(),
+        )
     }
 }
 

@@ -13,19 +13,11 @@ fn at(seconds: f64) -> Moment {
 
 fn record(instance: &str, session: Option<&str>) -> Record {
     Record {
-        service_name: "orders".parse().unwrap(),
-        instance_id: instance.parse().unwrap(),
-        endpoint: "http://h:1".parse().unwrap(),
-        health_endpoint: registry_wire::HealthPath::default(),
-        metadata: registry_wire::Metadata::default(),
-        ttl_seconds: Ttl::try_from(90).unwrap(),
         session: session.map(|session| session.parse().unwrap()),
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
-        registered_at: 0.0,
-        observed_address: None,
+        ..Record::new(
+            Key { service: "orders".parse().unwrap(), instance: instance.parse().unwrap() },
+            "http://h:1".parse().unwrap(),
+        )
     }
 }
 

@@ -1,7 +1,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use registry_wire::{HealthPath, Metadata, Status, Ttl};
 
 use super::*;
 use crate::{
@@ -17,22 +16,7 @@ fn key(number: u64) -> Key {
 }
 
 fn lease(number: u64, id: EntryId) -> Lease {
-    let Key { service, instance } = key(number);
-    let record = Record {
-        service_name: service,
-        instance_id: instance,
-        endpoint: "http://h:1".parse().unwrap(),
-        health_endpoint: HealthPath::default(),
-        metadata: Metadata::default(),
-        ttl_seconds: Ttl::default(),
-        session: None,
-        status: Status::Passing,
-        output: None,
-        operator_drain: None,
-        session_drain: None,
-        registered_at: 0.0,
-        observed_address: None,
-    };
+    let record = Record::new(key(number), "http://h:1".parse().unwrap());
     Lease::new(Arc::new(Entry::new(id, 1, (&record).into(), Arc::new(Pulse::new(Moment::NEVER)))))
 }
 
