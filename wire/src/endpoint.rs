@@ -76,7 +76,9 @@ fn endpoint(text: &str) -> Result<(), String> {
     if let Some(bad) = text.chars().find(|c| c.is_control() || c.is_whitespace() || *c == '\\') {
         return Err(format!("must be an absolute http or https URL, without {bad:?}"));
     }
-    let Some((_, after_scheme)) = text.split_once("://") else {
+    // The library would find a host without the slashes too, where what follows here has not looked.
+    let after_scheme = text.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//"));
+    let Some(after_scheme) = after_scheme else {
         return Err("must be an absolute http or https URL, with '://' after the scheme".into());
     };
     let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();

@@ -12,6 +12,8 @@ mod name;
 mod object;
 pub mod problem;
 pub mod request;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod status;
 mod text;
 

@@ -73,13 +73,16 @@ fn scalar_text(json: &str) -> Option<String> {
     }
 }
 
+/// What a key may hold beside letters and digits.
+pub(crate) const KEY_MARKS: &str = "_.-";
+
 fn check_key(key: &str) -> Result<(), FieldError> {
     let bad = |rule: String| Err(FieldError::new("metadata", rule));
     if !(1..=limits::METADATA_KEY_MAX).contains(&key.chars().count()) {
         return bad(format!("keys must have 1 to {} characters", limits::METADATA_KEY_MAX));
     }
-    if !key.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
-        return bad(format!("keys may hold ASCII letters, digits and any of '_.-', but not {key:?}"));
+    if !key.chars().all(|c| c.is_ascii_alphanumeric() || KEY_MARKS.contains(c)) {
+        return bad(format!("keys may hold ASCII letters, digits and any of '{KEY_MARKS}', but not {key:?}"));
     }
     Ok(())
 }

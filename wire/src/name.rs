@@ -128,12 +128,18 @@ fn identifier(text: &str, max: usize, extra: &str) -> Result<(), String> {
     }
 }
 
+/// What a service name may hold beside letters and digits.
+pub(crate) const SERVICE_NAME_MARKS: &str = "._-";
+
 fn service_name(text: &str) -> Result<(), String> {
-    identifier(text, limits::SERVICE_NAME_MAX, "._-")
+    identifier(text, limits::SERVICE_NAME_MAX, SERVICE_NAME_MARKS)
 }
 
+/// What an instance id may hold beside letters and digits.
+pub(crate) const INSTANCE_ID_MARKS: &str = "._:-";
+
 fn instance_id(text: &str) -> Result<(), String> {
-    identifier(text, limits::INSTANCE_ID_MAX, "._:-")
+    identifier(text, limits::INSTANCE_ID_MAX, INSTANCE_ID_MARKS)
 }
 
 fn session(text: &str) -> Result<(), String> {

@@ -69,6 +69,8 @@ problem_types! {
     Superseded = "superseded", 409, "The session has ended";
     /// Too much at once; `Retry-After` says when to come back.
     Overloaded = "overloaded", 429, "Too many requests";
+    /// There are as many entries as there may be, and this would be one more.
+    Full = "full", 429, "There is no room for another";
     /// This node does not know: its store is out of reach, or it has not loaded yet.
     Unavailable = "unavailable", 503, "This registry node cannot say";
     /// A bug of ours. Never the answer to something that a client sent.
@@ -77,6 +79,7 @@ problem_types! {
 
 /// A problem document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// A stable path that names the problem, such as `/problems/unknown-instance`.
     #[serde(rename = "type")]
@@ -84,6 +87,7 @@ pub struct Problem {
     /// The type in words.
     pub title: Cow<'static, str>,
     /// The HTTP status.
+    #[cfg_attr(feature = "schema", schemars(range(min = 400, max = 599)))]
     pub status: u16,
     /// A sentence that a person can act on.
     pub detail: String,
@@ -92,9 +96,11 @@ pub struct Problem {
     pub field: Option<String>,
     /// When to come back, in seconds; also in `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub retry_after_seconds: Option<u32>,
     /// What became of an instance that is gone: `deregistered` or `expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["deregistered", "expired"])))]
     pub state: Option<Cow<'static, str>>,
     /// The last beat of an instance that is gone, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

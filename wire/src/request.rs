@@ -9,6 +9,7 @@ use crate::{
 
 /// `PUT /services/{service}/instances/{instance}`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Register {
     /// Where the instance answers.
     pub endpoint: Endpoint,
@@ -17,6 +18,7 @@ pub struct Register {
     pub health_endpoint: Option<HealthPath>,
     /// What it says of itself.
     #[serde(skip_serializing_if = "Metadata::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::schema::MetadataInput>"))]
     pub metadata: Metadata,
     /// The lease; the registry's default when missing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +56,7 @@ impl Register {
 
 /// `PUT /services/{service}/instances/{instance}/heartbeat`; an empty body is an empty object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     /// The process that beats; without it the beat is for whatever is there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +83,7 @@ impl Heartbeat {
 
 /// `PUT /services/{service}/instances/{instance}/drain`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Drain {
     /// Why, for people.
     pub reason: Reason,
@@ -121,10 +125,12 @@ impl FlatRegister {
 
 /// `POST /heartbeat`
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FlatHeartbeat {
     /// The service.
     pub service_name: ServiceName,
     /// The instance; `default` when the call names none.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<InstanceId>"))]
     pub instance_id: InstanceId,
 }
 

@@ -150,7 +150,27 @@ impl TryFrom<u64> for Ttl {
 }
 
 impl<'de> Deserialize<'de> for Ttl {
+    /// A whole number, however it is written: to JSON `90.0` is one (JSON Schema Validation section 6.1.1).
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::try_from(u64::deserialize(deserializer)?).map_err(|error| de::Error::custom(error.rule()))
+        struct Whole;
+        impl de::Visitor<'_> for Whole {
+            type Value = u64;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a whole number of seconds")
+            }
+
+            fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<u64, E> {
+                Ok(seconds)
+            }
+
+            fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<u64, E> {
+                #[expect(clippy::float_cmp, reason = "whole numbers of this size are exact")]
+                let whole = (0..=limits::TTL_MAX).find(|whole| f64::from(*whole) == seconds);
+                whole.map(u64::from).ok_or_else(|| E::invalid_type(de::Unexpected::Float(seconds), &self))
+            }
+        }
+        let seconds = deserializer.deserialize_u64(Whole)?;
+        Self::try_from(seconds).map_err(|error| de::Error::custom(error.rule()))
     }
 }

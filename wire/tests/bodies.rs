@@ -1,7 +1,7 @@
 //! Request bodies: what is malformed, what breaks a rule, which field is named, and what is kept.
 
 use registry_wire::{
-    BodyError, Status,
+    BodyError, Status, Ttl,
     request::{Drain, FlatHeartbeat, FlatRegister, Heartbeat, Register},
 };
 
@@ -170,9 +170,9 @@ fn a_wrong_type_names_the_field() {
         "ttl_seconds",
         &[
             r#""90""#,
-            "90.0",
             "90.5",
-            "9e1",
+            "9e-1",
+            "3.6001e3",
             "-90",
             "-1",
             "0",
@@ -187,6 +187,13 @@ fn a_wrong_type_names_the_field() {
             r#""""#,
         ],
     );
+    // To JSON these are whole numbers.
+    for ninety in ["90.0", "9e1", "900E-1"] {
+        assert_eq!(
+            register(&format!(r#""ttl_seconds":{ninety}"#)).unwrap().ttl_seconds,
+            Some(Ttl::default())
+        );
+    }
     wrong("metadata", &["1", "true", r#""a=b""#, "[]", r#"[["a","b"]]"#]);
     for endpoint in ["1", "true", "[]", "{}", r#""""#, r#""web""#, r#""http://web\u0000""#, r#""\udc00""#] {
         let body = format!(r#"{{"endpoint":{endpoint}}}"#);

@@ -87,6 +87,10 @@ fn refused_no_absolute_http_url() {
         "unix:///run/web.sock",
         "http+unix://web",
         "httpx://web",
+        // The first "://" stands behind the host, which the URL library would find without it.
+        "http:A\u{d7}://web",
+        "http:user@web://web",
+        "http:web/x://y",
         "mailto:a@b",
     ]);
 }

@@ -81,6 +81,7 @@ fn paths_are_stable_and_distinct() {
             "/problems/no-usable-instance",
             "/problems/superseded",
             "/problems/overloaded",
+            "/problems/full",
             "/problems/unavailable",
             "/problems/internal",
         ]

@@ -139,6 +139,11 @@ proptest! {
     fn ttls_follow_the_rule_and_nothing_else(seconds in prop_oneof![any::<u64>(), 0_u64..4000]) {
         let json = serde_json::from_str::<Ttl>(&seconds.to_string());
         prop_assert_eq!(json.is_ok(), (3..=3600).contains(&seconds));
+        // To JSON it is the same number.
+        let float = serde_json::from_str::<Ttl>(&format!("{seconds}.0")).ok();
+        prop_assert_eq!(float, json.as_ref().ok().copied());
+        let half = format!("{seconds}.5");
+        prop_assert!(serde_json::from_str::<Ttl>(&half).is_err());
         if let Ok(ttl) = json {
             prop_assert_eq!(serde_json::to_string(&ttl).unwrap(), seconds.to_string());
             prop_assert!(ttl.heartbeat_interval() * 3 <= ttl.seconds());
