@@ -20,7 +20,7 @@ pub fn cpu_with_children(pid: u32) -> crate::Result<Duration> {
     let own = of_stat(&stat, 11..15).ok_or_else(|| format!("/proc/{pid}/stat is not as proc(5) says"))?;
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     // One that ended just now is counted with its parent.
-    Ok(own + children.split_whitespace().filter_map(|child| cpu(child.parse().ok()?).ok()).sum())
+    Ok(own + children.split_whitespace().filter_map(|child| cpu(child.parse().ok()?).ok()).sum::<Duration>())
 }
 
 /// Resident memory of a process, in bytes.

@@ -23,6 +23,9 @@ pub(crate) fn call(reason: &str, has_token: bool) -> Option<&'static str> {
             _ => Some("check host, port and path of REGISTRY_URL; 'sidecar doctor' tries every step"),
         };
     }
+    if let Some(advice) = tls(reason) {
+        return Some(advice);
+    }
     if reason.contains("does not resolve") {
         return Some(
             "check the name in REGISTRY_URL, and that this container shares a network with the registry; it is tried \
@@ -30,6 +33,30 @@ pub(crate) fn call(reason: &str, has_token: bool) -> Option<&'static str> {
         );
     }
     Some("check that the registry runs, and REGISTRY_URL; it is tried again")
+}
+
+/// About TLS with a registry; `None` where the reason is another one.
+pub(crate) fn tls(reason: &str) -> Option<&'static str> {
+    let reason = reason.strip_prefix("TLS: ")?;
+    let has = |part: &str| reason.contains(part);
+    Some(if has("issued by nobody") || has("no root certificates") {
+        "name the CA of the registry's certificate in REGISTRY_CA_FILE; the file is read again for each connection"
+    } else if has("is not for ") {
+        "write the name that the certificate is for in REGISTRY_URL, or have one issued for this name"
+    } else if has("by the clock") {
+        "renew the registry's certificate, or set the clock of this machine"
+    } else if has("certificate of a CA") {
+        "have the CA issue a certificate for the registry's name (docs/TLS.md)"
+    } else if has("speaks none") {
+        "write http:// in REGISTRY_URL, or name the port that speaks TLS"
+    } else if has("client certificate") {
+        "set REGISTRY_CLIENT_CERT_FILE and REGISTRY_CLIENT_KEY_FILE to a valid certificate of the CA that the registry \
+         asks for; the files are read again for each connection"
+    } else if has("_FILE is '") {
+        "correct the file; it is read again for each connection"
+    } else {
+        "check the registry's certificate, and what REGISTRY_CA_FILE names (docs/TLS.md)"
+    })
 }
 
 #[cfg(test)]
@@ -53,6 +80,13 @@ mod tests {
             ("HTTP 200 without the documented JSON", true, Some("path of REGISTRY_URL")),
             ("the name 'x' does not resolve: Name or service not known", true, Some("shares a network")),
             ("connection refused", true, Some("the registry runs")),
+            ("TLS: the server's certificate was issued by nobody who", true, Some("REGISTRY_CA_FILE")),
+            ("TLS: the server's certificate is not for 'a' but for b", true, Some("write the name")),
+            ("TLS: the server's certificate has expired, by the clock", true, Some("renew")),
+            ("TLS: the first answer is no TLS: this port speaks none", true, Some("write http://")),
+            ("TLS: the server wants a client certificate", true, Some("REGISTRY_CLIENT_CERT_FILE")),
+            ("TLS: REGISTRY_CA_FILE is '/x', which cannot be read", true, Some("correct the file")),
+            ("TLS: something new", true, Some("docs/TLS.md")),
             ("HTTP", true, Some("the registry runs")),
         ];
         for (reason, has_token, expected) in table {

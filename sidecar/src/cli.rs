@@ -22,25 +22,28 @@ Usage: sidecar               run
        sidecar --help | --version
 
 Environment:
-  SERVICE_NAME             required
-  SERVICE_HOST             required; the host as readers reach it, or 'auto': the address towards the registry
-  SERVICE_PORT             8080
-  SERVICE_SCHEME           http
-  SERVICE_HEALTH_ENDPOINT  /health
-  SERVICE_METADATA         none; k=v,k=v, which wins over 'version' and 'status' of a JSON health answer
-  SERVICE_TTL              three heartbeats; 3 to 3600 seconds
-  INSTANCE_ID              SERVICE_HOST:SERVICE_PORT
-  REGISTRY_URL             http://vertice-register-lb:8888; a list with commas is tried in order
-  REGISTRY_TOKEN           none; else VERTICE_REGISTRY_TOKEN, else REGISTRY_AUTH_TOKEN; each also with _FILE
-  HEARTBEAT_INTERVAL       30 seconds, or less if the registry asks for less
-  INITIAL_WAIT_TIMEOUT     60 seconds, then registers as critical
-  HEALTH_INTERVAL          10 seconds
-  HEALTH_FAILURES          3
-  DRAIN_SECONDS            0
-  SIDECAR_LISTEN           none; ADDRESS:PORT for /health and /metrics
-  SIDECAR_LOG              info; off, error, warn, info, debug or trace; or a list: info,sidecar=debug
-  SIDECAR_LOG_FORMAT       text on a terminal, else json
-  SSL_CERT_FILE            the system's; certificates to trust for https, in PEM
+  SERVICE_NAME               required
+  SERVICE_HOST               required; the host as readers reach it, or 'auto': the address towards the registry
+  SERVICE_PORT               8080
+  SERVICE_SCHEME             http
+  SERVICE_HEALTH_ENDPOINT    /health
+  SERVICE_METADATA           none; k=v,k=v, which wins over 'version' and 'status' of a JSON health answer
+  SERVICE_TTL                three heartbeats; 3 to 3600 seconds
+  INSTANCE_ID                SERVICE_HOST:SERVICE_PORT
+  REGISTRY_URL               http://vertice-register-lb:8888; a list with commas is tried in order
+  REGISTRY_TOKEN             none; else VERTICE_REGISTRY_TOKEN, else REGISTRY_AUTH_TOKEN; each also with _FILE
+  HEARTBEAT_INTERVAL         30 seconds, or less if the registry asks for less
+  INITIAL_WAIT_TIMEOUT       60 seconds, then registers as critical
+  HEALTH_INTERVAL            10 seconds
+  HEALTH_FAILURES            3
+  DRAIN_SECONDS              0
+  SIDECAR_LISTEN             none; ADDRESS:PORT for /health and /metrics
+  SIDECAR_LOG                info; off, error, warn, info, debug or trace; or a list: info,sidecar=debug
+  SIDECAR_LOG_FORMAT         text on a terminal, else json
+  REGISTRY_CA_FILE           the system's; certificates to trust of registries with https, in PEM, instead
+  REGISTRY_CLIENT_CERT_FILE  none; the certificate to show to registries, in PEM
+  REGISTRY_CLIENT_KEY_FILE   none; its key, in PEM
+  SSL_CERT_FILE              the system's; certificates to trust for https, in PEM
 
 Proxies named in the environment are not used: the registry is asked directly.
 Exit codes: 0 done, 1 healthcheck or doctor found something, 64 wrong use or configuration, 69 address taken.

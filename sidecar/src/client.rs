@@ -64,7 +64,7 @@ pub(crate) struct Client {
     /// Where a token that is refused may have been replaced.
     token_file: Option<PathBuf>,
     address: Arc<Finder>,
-    tls: Arc<Tls>,
+    tls: Tls,
 }
 
 /// A request before it has a registry.
@@ -75,7 +75,7 @@ struct Draft {
 }
 
 impl Client {
-    pub(crate) fn new(config: &Config, address: Arc<Finder>, tls: Arc<Tls>) -> Self {
+    pub(crate) fn new(config: &Config, address: Arc<Finder>, tls: &Tls) -> Self {
         let registry = |url: &Url| {
             Some(Registry {
                 origin: Origin::of(url)?,
@@ -91,7 +91,7 @@ impl Client {
             authorization: Mutex::new(config.token.as_ref().and_then(bearer)),
             token_file: config.token_file.clone(),
             address,
-            tls,
+            tls: tls.with(&config.registry_tls),
         }
     }
 

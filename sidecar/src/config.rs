@@ -12,7 +12,7 @@ use registry_wire::{HealthPath, InstanceId, ServiceName};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{address::Host, machine::Settings};
+use crate::{address::Host, machine::Settings, tls::TlsFiles};
 
 pub use env::Source;
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub token: Option<SecretString>,
     /// The file that the token came from. It is read again when a registry refuses the token.
     pub token_file: Option<PathBuf>,
+    /// Whom to trust as a registry with https, and what to show it.
+    pub registry_tls: TlsFiles,
     /// Intervals, lease, metadata. [`Settings::registries`] is filled in by [`run`](crate::run).
     pub settings: Settings,
     /// Where status and metrics are served, if anywhere.
@@ -81,6 +83,7 @@ impl Config {
             registries,
             token: None,
             token_file: None,
+            registry_tls: TlsFiles::default(),
             settings: Settings::default(),
             listen: None,
         }

@@ -13,6 +13,7 @@ use url::Url;
 use crate::{
     Config,
     address::Finder,
+    advice,
     client::Client,
     clock,
     http::{Fault, Origin, Reply},
@@ -54,8 +55,8 @@ pub(crate) async fn examine(config: &Config, out: &mut dyn Write) -> bool {
         steps.failed("configuration: SERVICE_HOST makes no endpoint: set a host name or an IP address");
         return false;
     };
-    let (finder, tls) = (Arc::new(finder), Arc::new(Tls::default()));
-    let client = Client::new(config, Arc::clone(&finder), Arc::clone(&tls));
+    let (finder, tls) = (Arc::new(finder), Tls::default());
+    let client = Client::new(config, Arc::clone(&finder), &tls);
     steps.ok(format!(
         "configuration: service {}, lease {} s, a beat every {} s, {}",
         config.service,
@@ -123,11 +124,8 @@ async fn registry(steps: &mut Steps<'_>, client: &Client, index: usize, url: &Ur
             reply.status
         )),
         Err(fault) => {
-            let advice = if fault.reason.contains("InvalidContentType") {
-                // rustls's word for a first answer that is no TLS at all.
-                "this port speaks no TLS: write http:// in REGISTRY_URL, or name the port that does"
-            } else if fault.reason.starts_with("TLS") {
-                "check the certificate's name and issuer; SSL_CERT_FILE names the issuers to trust"
+            let advice = if let Some(advice) = advice::tls(&fault.reason) {
+                advice
             } else if origin.tls {
                 "check that this port speaks https"
             } else {

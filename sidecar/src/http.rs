@@ -34,7 +34,11 @@ use tokio::{
 };
 use url::{Host, Url};
 
-use crate::{machine::Text, tls::Tls};
+use crate::{
+    machine::Text,
+    reply,
+    tls::{self, Tls},
+};
 
 /// How long one of several addresses of a host may take to connect, so that a dead one does not use up the time of the
 /// others.
@@ -67,7 +71,7 @@ impl Fault {
             io::ErrorKind::NetworkUnreachable => "network unreachable".into(),
             io::ErrorKind::TimedOut => "connecting timed out".into(),
             io::ErrorKind::UnexpectedEof => "connection closed without an answer".into(),
-            _ => error.to_string().into(),
+            _ => tls::fault(error).unwrap_or_else(|| error.to_string().into()),
         };
         reason.into()
     }
@@ -178,16 +182,7 @@ impl Origin {
         let stream = self.dial().await?;
         let stream: Box<dyn Stream> =
             if self.tls { tls.wrap(&self.host, stream).await? } else { Box::new(stream) };
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(limits::BODY_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Fault::hyper(&error))?;
-        let driver = tokio::spawn(async move {
-            // The same fault ends the request that is under way, which reports it.
-            let _ = driver.await;
-        });
-        Ok(Connection { sender, driver: Driver(driver) })
+        Connection::over(stream).await
     }
 }
 
@@ -199,8 +194,11 @@ fn plain(error: &io::Error) -> String {
 }
 
 /// Ends the connection's task with the last handle to it.
+///
+/// Its own end is the reason where a request only learns that the connection is closed: with TLS 1.3 a server refuses a
+/// client's certificate after the handshake.
 #[derive(Debug)]
-struct Driver(JoinHandle<()>);
+struct Driver(JoinHandle<Option<Fault>>);
 
 impl Drop for Driver {
     fn drop(&mut self) {
@@ -216,6 +214,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Speaks HTTP on a stream.
+    async fn over(stream: Box<dyn Stream>) -> Result<Self, Fault> {
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(limits::BODY_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| Fault::hyper(&error))?;
+        let driver = tokio::spawn(async move { driver.await.err().map(|error| Fault::hyper(&error)) });
+        Ok(Self { sender, driver: Driver(driver) })
+    }
+
     /// Whether the server closed it, as far as is known.
     pub(crate) fn closed(&self) -> bool {
         self.sender.is_closed() || self.driver.0.is_finished()
@@ -223,10 +232,23 @@ impl Connection {
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Fault> {
-        let fault = |error: hyper::Error| Fault::early(&error);
-        self.sender.ready().await.map_err(fault)?;
-        let answer = self.sender.send_request(request).await.map_err(fault)?;
-        Reply::read(answer).await
+        let sent = async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        match sent.await {
+            Ok(answer) => Reply::read(answer).await,
+            Err(error) => {
+                let mut fault = Fault::early(&error);
+                // It has ended, or does at once: the request could not reach it any more.
+                if (error.is_closed() || error.is_canceled())
+                    && let Ok(Some(own)) = (&mut self.driver.0).await
+                {
+                    fault.reason = own.reason;
+                }
+                Err(fault)
+            }
+        }
     }
 }
 
@@ -254,9 +276,11 @@ impl Reply {
         Ok(Self { status: head.status.as_u16(), headers: head.headers, body: bytes.freeze() })
     }
 
-    /// `Retry-After` in seconds. A date is not read: whoever sends one does not know our clock.
+    /// The pause that `Retry-After` asks for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        let value = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-        value.trim().parse().ok().map(Duration::from_secs)
+        reply::retry_after(self.headers.get(header::RETRY_AFTER)?.as_bytes())
     }
 }
+
+#[cfg(all(test, feature = "tls"))]
+mod tests;

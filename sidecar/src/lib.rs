@@ -52,3 +52,4 @@ pub use address::{Address, Host};
 pub use config::{Config, ConfigError, DEFAULT_PORT, DEFAULT_REGISTRY_URL, Scheme, Source};
 pub use probe::LIMIT as PROBE_LIMIT;
 pub use run::{RunError, run};
+pub use tls::TlsFiles;

@@ -26,12 +26,12 @@ pub const LIMIT: Duration = Duration::from_secs(2);
 
 /// Asks a service.
 pub(crate) struct Prober {
-    tls: Arc<Tls>,
+    tls: Tls,
     turn: Turn,
 }
 
 impl Prober {
-    pub(crate) fn new(tls: Arc<Tls>) -> Self {
+    pub(crate) fn new(tls: Tls) -> Self {
         Self { tls, turn: Arc::new(Semaphore::new(1)) }
     }
 

@@ -37,6 +37,15 @@ pub fn read(kind: Kind, status: u16, retry_after: Option<Duration>, body: &[u8])
     }
 }
 
+/// `Retry-After` in seconds: digits and nothing else (RFC 9110 section 10.2.3). A date is not read: whoever sends one
+/// does not know our clock.
+pub fn retry_after(value: &[u8]) -> Option<Duration> {
+    let digits = value.trim_ascii();
+    // The standard library would take a sign as well.
+    let text = digits.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(digits).ok())??;
+    text.parse().ok().map(Duration::from_secs)
+}
+
 fn is_object(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'{')
 }

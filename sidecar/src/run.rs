@@ -116,12 +116,12 @@ impl Sidecar {
     fn new(config: &Config, finder: Finder) -> Self {
         let (clock, mut rng) = (Clock::start(), clock::rng());
         let machine = Machine::new(Arc::new(config.settings.clone()), clock.now(), &mut rng);
-        let (address, tls) = (Arc::new(finder), Arc::new(Tls::default()));
+        let (address, tls) = (Arc::new(finder), Tls::default());
         Self {
             machine: Mutex::new((machine, rng)),
             changed: Notify::new(),
             clock,
-            client: Client::new(config, Arc::clone(&address), Arc::clone(&tls)),
+            client: Client::new(config, Arc::clone(&address), &tls),
             prober: Prober::new(tls),
             address,
             config: config.clone(),

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -10,9 +10,16 @@ use tokio::{
 const DEADLINE: Duration = Duration::from_secs(8);
 
 /// What `GET path` is answered with on a connection of its own: status and body. `None` if there is no answer.
-pub(crate) async fn get(port: u16, path: &str) -> Option<(u16, String)> {
+pub async fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    get_on(TcpStream::connect(("127.0.0.1", port)).await.ok()?, path).await
+}
+
+/// [`get`] on a connection that is there.
+pub(crate) async fn get_on(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+) -> Option<(u16, String)> {
     timeout(DEADLINE, async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: testkit\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();

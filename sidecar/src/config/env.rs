@@ -14,6 +14,7 @@ use crate::{
     address::{Address, Host},
     client,
     machine::Settings,
+    tls::TlsFiles,
 };
 
 /// What the values to be replaced in a template begin with. As a name or a host it would be valid, so it is refused
@@ -120,6 +121,24 @@ impl<'a> Source<'a> {
         Ok((None, None))
     }
 
+    /// The files of TLS towards registries, each of which was read once.
+    fn registry_tls(&self) -> Result<TlsFiles, ConfigError> {
+        const CERT: &str = "REGISTRY_CLIENT_CERT_FILE";
+        const KEY: &str = "REGISTRY_CLIENT_KEY_FILE";
+        let lacking = |name: &str, path: &str, lacks: &str| {
+            ConfigError::new(format!("{name} is '{}', but {lacks} is not set: set both", shown(path)))
+        };
+        let client = match (self.text(CERT)?, self.text(KEY)?) {
+            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+            (Some(certificate), None) => return Err(lacking(CERT, &certificate, KEY)),
+            (None, Some(key)) => return Err(lacking(KEY, &key, CERT)),
+            (None, None) => None,
+        };
+        let files = TlsFiles { ca: self.text("REGISTRY_CA_FILE")?.map(PathBuf::from), client };
+        files.check().map_err(|reason| ConfigError::new(reason.trim_start_matches("TLS: ")))?;
+        Ok(files)
+    }
+
     fn metadata(&self) -> Result<Metadata, ConfigError> {
         const NAME: &str = "SERVICE_METADATA";
         let mut metadata = Metadata::default();
@@ -191,6 +210,7 @@ impl Config {
             registries: source.registries()?,
             token,
             token_file,
+            registry_tls: source.registry_tls()?,
             settings: settings(source)?,
             listen: listen(source)?,
         };

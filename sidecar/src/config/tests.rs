@@ -15,6 +15,9 @@ const NAMES: &[&str] = &[
     "REGISTRY_URL",
     "REGISTRY_TOKEN",
     "REGISTRY_TOKEN_FILE",
+    "REGISTRY_CA_FILE",
+    "REGISTRY_CLIENT_CERT_FILE",
+    "REGISTRY_CLIENT_KEY_FILE",
     "HEARTBEAT_INTERVAL",
     "INITIAL_WAIT_TIMEOUT",
     "HEALTH_INTERVAL",
@@ -225,5 +228,55 @@ proptest! {
         if let Err(line) = read(&[(NAMES[which], &value)]) {
             prop_assert!(!line.contains(char::is_control), "{line:?}");
         }
+    }
+}
+
+#[cfg(feature = "tls")]
+fn pair<'a>(cert: &'a str, key: &'a str) -> [(&'static str, &'a str); 2] {
+    [("REGISTRY_CLIENT_CERT_FILE", cert), ("REGISTRY_CLIENT_KEY_FILE", key)]
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn files_of_tls_are_read_at_the_start_and_named_with_their_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (ours, other) = (testkit::Ca::new().issue(&["a"]), testkit::Ca::new().issue(&["b"]));
+    let (ca, cert) = (file("ca", testkit::Ca::new().pem()), file("cert", &ours.certificate));
+    let (key, other_key, empty) = (file("key", &ours.key), file("other", &other.key), file("empty", ""));
+    let cut = file("cut", &ours.certificate[..200]);
+    let directory = dir.path().to_str().unwrap().to_owned();
+
+    // Or the system's would be needed.
+    let trusted = ("REGISTRY_CA_FILE", ca.as_str());
+    let config = good(&[trusted, pair(&cert, &key)[0], pair(&cert, &key)[1]]);
+    assert_eq!(config.registry_tls.ca.as_deref(), Some(std::path::Path::new(&ca)));
+    assert!(config.registry_tls.client.is_some());
+
+    for (settings, parts) in [
+        (
+            vec![("REGISTRY_CA_FILE", "/nowhere/ca.pem")],
+            ["REGISTRY_CA_FILE is '/nowhere/ca.pem'", "mount the file"],
+        ),
+        (vec![("REGISTRY_CA_FILE", directory.as_str())], ["REGISTRY_CA_FILE", "cannot be read"]),
+        (vec![("REGISTRY_CA_FILE", empty.as_str())], ["REGISTRY_CA_FILE", "holds no certificate in PEM"]),
+        (vec![("REGISTRY_CA_FILE", key.as_str())], ["REGISTRY_CA_FILE", "holds no certificate in PEM"]),
+        (vec![("REGISTRY_CA_FILE", cut.as_str())], ["REGISTRY_CA_FILE", "no good PEM"]),
+        (vec![pair(&cert, &key)[0]], ["REGISTRY_CLIENT_CERT_FILE is", "REGISTRY_CLIENT_KEY_FILE is not set"]),
+        (vec![pair(&cert, &key)[1]], ["REGISTRY_CLIENT_KEY_FILE is", "REGISTRY_CLIENT_CERT_FILE is not set"]),
+        (
+            pair(&cert, &cert).to_vec(),
+            ["REGISTRY_CLIENT_KEY_FILE", "holds no unencrypted private key in PEM"],
+        ),
+        (pair(&empty, &key).to_vec(), ["REGISTRY_CLIENT_CERT_FILE", "holds no certificate in PEM"]),
+        (pair(&cert, &other_key).to_vec(), ["REGISTRY_CLIENT_KEY_FILE", "which is not the key of"]),
+    ] {
+        let line = bad(&[&settings[..], &[trusted][..usize::from(settings.len() > 1)]].concat());
+        assert!(parts.iter().all(|part| line.contains(part)) && !line.contains('\n'), "{settings:?}: {line}");
+        assert!(!line.contains(ours.key.lines().nth(1).unwrap()), "{line}");
     }
 }

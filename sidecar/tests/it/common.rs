@@ -73,6 +73,8 @@ pub(crate) enum Act {
     AnswerAndClose(u16, String),
     /// Bytes without end.
     Flood,
+    /// A byte now and then, without end.
+    Drip,
     Hang,
     Close,
 }
@@ -193,6 +195,13 @@ fn converse(input: impl Read, mut output: impl Write, connection: usize, shared:
                 let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n";
                 let _ = output.write_all(head);
                 while output.write_all(&[b' '; 4096]).is_ok() {}
+                false
+            }
+            Act::Drip => {
+                let _ = output.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n");
+                while output.write_all(b" ").is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
                 false
             }
             Act::Hang => {

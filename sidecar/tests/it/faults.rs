@@ -126,6 +126,7 @@ fn a_service_that_plays_tricks_is_not_healthy() {
     let mut tricks: Vec<_> =
         faults(&elsewhere.url()).into_iter().filter(|(_, act)| !matches!(act, Act::Answer(200, _))).collect();
     tricks.push(("hanging", Act::Hang));
+    tricks.push(("dripping", Act::Drip));
     tricks.push(("compressed", Act::Raw(gzip)));
     thread::scope(|scope| {
         for (name, act) in tricks {
@@ -138,6 +139,10 @@ fn a_service_that_plays_tricks_is_not_healthy() {
                 assert_eq!(seen[0].json()["status"], "critical", "{name}");
                 let output = seen[0].json()["output"].as_str().unwrap().to_owned();
                 assert!(output.contains(": ") && !output.contains("no answer yet"), "{name}: {output}");
+                // What ended these was a bound, and not the other one.
+                for (bounded, words) in [("endless body", "longer than 64 KiB"), ("dripping", "within 2 s")] {
+                    assert!(name != bounded || output.contains(words), "{name}: {output}");
+                }
             });
         }
     });

@@ -148,3 +148,30 @@ fn a_certificate_that_proves_nothing_is_refused() {
     }
     assert!(registry.server.seen().is_empty(), "and nothing was said before");
 }
+
+/// Who may speak for a registry speaks for nothing else.
+#[test]
+fn the_ca_of_registries_is_not_trusted_for_the_service() {
+    let (service, registry, ca, of_service) = (Service::healthy(), Registry::start(), Ca::new(), Ca::new());
+    let secure = ca.terminate(&["localhost"], registry.server.address);
+    let probed = ca.terminate(&["127.0.0.1"], service.server.address);
+    let (url, port) = (format!("https://localhost:{}", secure.port()), probed.port().to_string());
+    let env = with(
+        quick(&service, &url),
+        &[
+            ("REGISTRY_CA_FILE", ca.path()),
+            ("SERVICE_SCHEME", "https"),
+            ("SERVICE_PORT", &port),
+            ("SSL_CERT_FILE", of_service.path()),
+            ("INITIAL_WAIT_TIMEOUT", "1"),
+        ],
+    );
+    let _sidecar = Sidecar::start(env);
+    let seen = registry.server.wait("a registration", |seen| !seen.is_empty());
+    assert_eq!(seen[0].json()["status"], "critical", "{seen:#?}");
+    assert!(
+        seen[0].json()["output"].as_str().unwrap().contains("issued by nobody who is trusted"),
+        "{seen:#?}"
+    );
+    assert!(service.server.seen().is_empty(), "nothing was asked");
+}
