@@ -6,13 +6,13 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use registry::{
-    clock::{Moment, Pulse, Sight},
+    clock::{self, Moment, Pulse, Sight},
     entry::{Entry, EntryId, Key, Packed, Record},
     flush::Buffer,
     lease::{Beats, Core},
-    view::{Update, View},
+    view::{ReadAt, Update, View},
 };
-use registry_wire::{Metadata, Session, Status};
+use registry_wire::{Metadata, ServiceName, Session, Status};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -161,5 +161,30 @@ fn batch_merge(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(cores, lease_apply, expiry_storm, snapshot_rebuild, batch_merge);
+/// What `GET /services/{service}` writes, of one service of ten after another, far from each other in memory.
+fn service_read(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("service read");
+    for size in SIZES {
+        let view = View::default();
+        view.apply((0..size).map(update).collect());
+        let names: Vec<ServiceName> = (0..size / 10)
+            .map(|turn| format!("service-{}", turn * 617_333 % (size / 10)).parse().expect("a valid name"))
+            .collect();
+        let sight = Sight::ticking(TICK);
+        sight.advance(at(0), at(0));
+        let read_at = ReadAt { sighting: sight.at(at(0)), unix: 1_761_307_802.11 };
+        let mut turn = 0;
+        group.bench_function(BenchmarkId::from_parameter(size), |bench| {
+            bench.iter(|| {
+                turn += 1;
+                let service = view.service(&names[turn % names.len()]).expect("it is there");
+                let text = view.text(&service);
+                text.answer(text.pick(&read_at.sighting, &mut clock::rng()), false, &read_at)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(cores, lease_apply, expiry_storm, snapshot_rebuild, service_read, batch_merge);
 criterion_main!(cores);

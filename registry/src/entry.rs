@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::packed::Texts;
 pub use self::{
-    held::Entry,
+    held::{Entry, Life},
     packed::{Packed, push_quoted},
 };
 

@@ -120,7 +120,7 @@ impl Sighting {
     /// Whole seconds that are left of a lease, rounded up; 0 when stale.
     pub fn remaining(&self, last_seen: Moment, ttl: Duration) -> u32 {
         let left = ttl.saturating_sub(self.now.since(last_seen));
-        u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+        u32::try_from(left.as_secs() + u64::from(left.subsec_millis() > 0)).unwrap_or(u32::MAX)
     }
 }
 

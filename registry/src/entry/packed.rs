@@ -176,8 +176,14 @@ impl Packed {
     }
 
     /// `"endpoint":…,"health_endpoint":…,"metadata":…,`
-    pub fn address(&self) -> &str {
+    fn address(&self) -> &str {
         &self.text[INSTANCE.len() + usize::from(self.instance) + 2..self.json()]
+    }
+
+    /// How many of the bytes that [`Packed::push_names`] appends, from `"endpoint"` on, say where it is.
+    pub fn address_len(&self) -> u32 {
+        // Of the length of a text that has 32 bits.
+        u32::try_from(self.address().len()).unwrap_or_else(|_| unreachable!("a part is not longer"))
     }
 
     /// Whether its metadata say this of it.

@@ -19,7 +19,7 @@ use super::{
     entry, flat, read,
     routes::Route,
 };
-use crate::{entry::Key, lease::Caller, metrics::Operation};
+use crate::{clock, entry::Key, lease::Caller, metrics::Operation};
 
 /// An answer that is there as a whole.
 pub(super) type Whole = Response<Full<Bytes>>;
@@ -94,7 +94,7 @@ impl<'a> Hot<'a> {
 }
 
 fn service(node: &Node, name: &str, headers: &HeaderMap) -> Result<Whole, Failure> {
-    read::one_service(node, &name.parse::<ServiceName>()?, headers, false)
+    read::one_service(node, name, headers, false, clock::now())
 }
 
 async fn heartbeat<B: Arriving>(

@@ -3,7 +3,7 @@
 use std::{fmt::Write, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::extract::State;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use registry_wire::{FieldError, InstanceId, Problem, ProblemType, ServiceName, Status, limits};
 
 use super::{
@@ -13,34 +13,42 @@ use super::{
     query::{Query, ServicePath},
 };
 use crate::{
-    clock::{self, Sighting},
+    clock::{self, Moment},
     entry::{Key, expiry_reason},
     seeded::{Bug, seeded},
-    view::{Entry, Service, write_instance, write_service},
+    view::{Entry, ReadAt, Service, write_instance},
 };
 
 /// What one read sees: taken once, so that its answer agrees with itself.
 struct Seen {
-    sighting: Sighting,
-    unix_now: f64,
+    at: ReadAt,
 }
 
 impl Seen {
     /// Refuses what cannot be answered: nothing was loaded yet, or what is known is older than the caller accepts.
     fn new(node: &Node, headers: &HeaderMap) -> Result<Self, Failure> {
-        let sighting = node.leases.sighting(clock::now());
+        Self::at(node, headers, clock::now())
+    }
+
+    /// [`Seen::new`] at a moment that has just passed.
+    fn at(node: &Node, headers: &HeaderMap, now: Moment) -> Result<Self, Failure> {
+        let sighting = node.leases.sighting(now);
         if !sighting.loaded && !seeded(Bug::ServedBeforeLoaded) {
             return Err(Failure::unavailable("this node has not loaded its entries yet"));
         }
         if max_age(headers).is_some_and(|max| sighting.age() > max) {
             return Err(Failure::unavailable("what this node knows is older than the request accepts"));
         }
-        Ok(Self { sighting, unix_now: clock::unix_now(sighting.now) })
+        Ok(Self { at: ReadAt { sighting, unix: clock::unix_now(sighting.now) } })
     }
 
     /// Puts `Age` (RFC 9111 section 5.1) on an answer from the view.
     fn aged(&self, mut response: Whole) -> Whole {
-        response.headers_mut().insert(header::AGE, self.sighting.age().as_secs().into());
+        let age = match self.at.sighting.age().as_secs() {
+            0 => HeaderValue::from_static("0"),
+            seconds => seconds.into(),
+        };
+        response.headers_mut().insert(header::AGE, age);
         response
     }
 
@@ -51,7 +59,7 @@ impl Seen {
     /// An empty list says that nobody is there, which only a node that sees may say: what it was asked for may have
     /// come while this one could not see.
     fn not_empty_for_our_sake(&self, listed: usize) -> Result<(), Failure> {
-        if self.sighting.blind && listed == 0 && !seeded(Bug::ServedBeforeLoaded) {
+        if self.at.sighting.blind && listed == 0 && !seeded(Bug::ServedBeforeLoaded) {
             return Err(Failure::unavailable("this node cannot reach its store and knows no such entry"));
         }
         Ok(())
@@ -59,7 +67,7 @@ impl Seen {
 
     /// A 404, which only a node that sees may give.
     fn not_there(&self, problem: Problem) -> Whole {
-        if self.sighting.blind {
+        if self.at.sighting.blind {
             return Failure::unavailable("this node cannot reach its store").whole();
         }
         self.aged(Failure::from(problem).whole())
@@ -89,7 +97,7 @@ pub(super) async fn services(
     let limit = query.limit(usize::MAX, usize::MAX)?;
     let after = query.parse::<ServiceName>("after")?;
     let seen = Seen::new(&node, &headers)?;
-    let names = node.view.names(&seen.sighting, after.as_ref(), limit);
+    let names = node.view.names(&seen.at.sighting, after.as_ref(), limit);
     seen.not_empty_for_our_sake(names.len())?;
     let mut body = String::from("[");
     for name in &names {
@@ -107,33 +115,34 @@ pub(super) async fn service(
     headers: HeaderMap,
     query: Query,
 ) -> Result<Whole, Failure> {
-    one_service(&node, &name, &headers, query.flag("all")?)
+    one_service(&node, name.as_str(), &headers, query.flag("all")?, clock::now())
 }
 
-/// What there is of a service: its usable instances, or all of them.
+/// What there is of a service at `now`: its usable instances, or all of them.
 pub(super) fn one_service(
     node: &Node,
-    name: &ServiceName,
+    name: &str,
     headers: &HeaderMap,
     all: bool,
+    now: Moment,
 ) -> Result<Whole, Failure> {
-    let seen = Seen::new(node, headers)?;
+    ServiceName::check(name)?;
+    let seen = Seen::at(node, headers, now)?;
     let service = node.view.service(name);
     if let Some(service) = &service {
-        let picked = service.pick(&seen.sighting, &mut clock::rng());
-        if picked.is_some() || all && service.listed(&seen.sighting).next().is_some() {
-            let mut body = String::new();
-            write_service(&mut body, service, picked, all, &seen.sighting, seen.unix_now);
-            return Ok(seen.json(body));
+        let text = node.view.text(service);
+        let picked = text.pick(&seen.at.sighting, &mut clock::rng());
+        if picked.is_some() || all && service.listed(&seen.at.sighting).next().is_some() {
+            return Ok(seen.json(text.answer(picked, all, &seen.at)));
         }
     }
-    Ok(seen.not_there(why_not(node, &seen, name, service.as_deref())))
+    Ok(seen.not_there(why_not(node, &seen, &name.parse()?, service.as_deref())))
 }
 
 /// Why a service has nothing to hand out.
 fn why_not(node: &Node, seen: &Seen, name: &ServiceName, service: Option<&Service>) -> Problem {
     let listed: Vec<&Entry> =
-        service.map_or_else(Vec::new, |service| service.listed(&seen.sighting).collect());
+        service.map_or_else(Vec::new, |service| service.listed(&seen.at.sighting).collect());
     if !listed.is_empty() {
         let draining = listed.iter().filter(|entry| entry.record.draining()).count();
         let detail = format!(
@@ -146,12 +155,12 @@ fn why_not(node: &Node, seen: &Seen, name: &ServiceName, service: Option<&Servic
     }
     // The last to go: one whose lease has ended and which is not removed yet, or one that was removed.
     let ended = service
-        .and_then(|service| service.entries().iter().max_by_key(|entry| entry.ended_at(&seen.sighting)))
+        .and_then(|service| service.entries().iter().max_by_key(|entry| entry.ended_at(&seen.at.sighting)))
         .map(|entry| {
-            let end = clock::unix_at(entry.ended_at(&seen.sighting), seen.sighting.now, seen.unix_now);
+            let end = clock::unix_at(entry.ended_at(&seen.at.sighting), seen.at.sighting.now, seen.at.unix);
             (entry.record.key().instance, end, expired(entry, seen))
         });
-    let removed = node.view.last_gone(name, seen.unix_now).map(|(instance, gone)| {
+    let removed = node.view.last_gone(name, seen.at.unix).map(|(instance, gone)| {
         let past = Past { state: gone.state, last_seen: gone.last_seen, reason: gone.reason };
         (instance, gone.at, past)
     });
@@ -180,15 +189,15 @@ fn expired(entry: &Entry, seen: &Seen) -> Past {
     let ttl = entry.record.ttl_seconds;
     Past {
         state: "expired",
-        last_seen: Some(clock::unix_at(entry.pulse.last_seen(), seen.sighting.now, seen.unix_now)),
-        reason: expiry_reason(ttl, entry.pulse.held_for(&seen.sighting, ttl.duration())),
+        last_seen: Some(clock::unix_at(entry.pulse.last_seen(), seen.at.sighting.now, seen.at.unix)),
+        reason: expiry_reason(ttl, entry.pulse.held_for(&seen.at.sighting, ttl.duration())),
     }
 }
 
 impl Past {
     fn describe(self, kind: ProblemType, begin: &str, seen: &Seen) -> Problem {
         let when = self.last_seen.map_or_else(String::new, |last| {
-            format!("; it was last seen {:.0} s ago", (seen.unix_now - last).max(0.0))
+            format!("; it was last seen {:.0} s ago", (seen.at.unix - last).max(0.0))
         });
         let mut problem = Problem::new(kind, format!("{begin}: {}{when}.", self.reason));
         problem.state = Some(self.state.into());
@@ -206,13 +215,13 @@ pub(super) async fn instance(
     let seen = Seen::new(&node, &headers)?;
     let entry = node.view.entry(&key);
     let past = match &entry {
-        Some(entry) if !entry.ended(&seen.sighting) => {
+        Some(entry) if !entry.ended(&seen.at.sighting) => {
             let mut body = String::new();
-            write_instance(&mut body, entry, &seen.sighting, seen.unix_now);
+            write_instance(&mut body, entry, &seen.at);
             return Ok(seen.json(body));
         }
         Some(entry) => Some(expired(entry, &seen)),
-        None => node.view.gone(&key, seen.unix_now).map(|gone| Past {
+        None => node.view.gone(&key, seen.at.unix).map(|gone| Past {
             state: gone.state,
             last_seen: gone.last_seen,
             reason: gone.reason,
@@ -303,7 +312,7 @@ struct Page {
 
 impl Page {
     fn add(&mut self, service: &Service, filter: &Filter, seen: &Seen) -> ControlFlow<()> {
-        for entry in service.listed(&seen.sighting).filter(|entry| filter.takes(entry)) {
+        for entry in service.listed(&seen.at.sighting).filter(|entry| filter.takes(entry)) {
             let key = entry.record.key();
             if filter.after.as_ref().is_some_and(|after| key <= *after) {
                 continue;
@@ -315,7 +324,7 @@ impl Page {
             if self.listed > 0 {
                 self.body.push(',');
             }
-            write_instance(&mut self.body, entry, &seen.sighting, seen.unix_now);
+            write_instance(&mut self.body, entry, &seen.at);
             self.listed += 1;
             self.last = Some(key);
         }

@@ -357,7 +357,7 @@ impl Node {
         self.view.service(&key.service).is_some_and(|service| {
             service
                 .listed(sighting)
-                .any(|entry| entry.record.instance() == key.instance.as_str() && entry.stale(sighting))
+                .any(|entry| entry.record.instance() == key.instance.as_str() && entry.life().stale(sighting))
         })
     }
 

@@ -2,23 +2,29 @@
 //! atomics beside it.
 //!
 //! In: changes from `fanout`, already in order of revision for each key.
-//! Owns: the services and their instances, and what is remembered of those that are gone.
+//! Owns: the services and their instances, the texts that reads write their answers from, and what is remembered of
+//! those that are gone.
 //! Out: answers for `http`, from memory: a read never waits for the store, nor long for a writer.
 
 mod gone;
 mod render;
 mod service;
+mod services;
+mod text;
+mod texts;
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use registry_wire::{InstanceId, ServiceName};
 
 pub use self::{
     gone::{Gone, GoneInstance},
-    render::{instance, write_instance, write_service},
+    render::instance,
     service::Service,
+    text::{ReadAt, Text, write_instance},
 };
+use self::{services::Services, texts::Texts};
 pub use crate::entry::Entry;
 use crate::{
     clock::Sighting,
@@ -31,8 +37,9 @@ const NAMES_PER_LOCK: usize = 1000;
 /// The view of one node.
 #[derive(Debug, Default)]
 pub struct View {
-    services: RwLock<BTreeMap<ServiceName, Arc<Service>>>,
+    services: RwLock<Services>,
     gone: RwLock<Gone>,
+    texts: Texts,
 }
 
 /// What one key becomes.
@@ -73,7 +80,7 @@ impl View {
             let before = if entries.is_empty() {
                 services.remove(&name)
             } else {
-                services.insert(name.clone(), Arc::new(Service::new(name, entries.into())))
+                services.insert(Arc::new(Service::new(name, entries.into())))
             };
             drop(services);
             // Not under the lock: a large service takes a while to let go of.
@@ -100,8 +107,13 @@ impl View {
     }
 
     /// A service's snapshot, entries whose lease has ended included.
-    pub fn service(&self, name: &ServiceName) -> Option<Arc<Service>> {
-        self.services.read().get(name).cloned()
+    pub fn service(&self, name: &(impl AsRef<str> + ?Sized)) -> Option<Arc<Service>> {
+        self.services.read().get(name.as_ref()).cloned()
+    }
+
+    /// What answers about a service say whatever the time.
+    pub fn text(&self, service: &Arc<Service>) -> Arc<Text> {
+        self.texts.of(service)
     }
 
     /// An entry, lease ended or not.
@@ -141,14 +153,10 @@ impl View {
     pub fn each_service(&self, after: Option<&ServiceName>, mut more: impl FnMut(&Arc<Service>) -> bool) {
         let mut last = after.cloned();
         loop {
-            let from = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let batch: Vec<Arc<Service>> = {
                 let services = self.services.read();
-                services
-                    .range::<ServiceName, _>((from, Bound::Unbounded))
-                    .take(NAMES_PER_LOCK)
-                    .map(|(_, service)| Arc::clone(service))
-                    .collect()
+                let after = services.after(last.as_ref()).take(NAMES_PER_LOCK);
+                after.map(|(_, service)| Arc::clone(service)).collect()
             };
             let whole = batch.len() == NAMES_PER_LOCK;
             for service in &batch {
@@ -183,6 +191,17 @@ impl View {
             true
         });
         count
+    }
+
+    /// How many services there are; leases ended or not.
+    pub fn services(&self) -> usize {
+        self.services.read().len()
+    }
+
+    /// How many services there are, and how many instances of this one; leases ended or not.
+    pub fn counts(&self, name: &ServiceName) -> (usize, usize) {
+        let services = self.services.read();
+        (services.len(), services.get(name.as_str()).map_or(0, |service| service.entries().len()))
     }
 
     /// Whether there is no entry at all, lease ended or not.

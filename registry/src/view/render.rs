@@ -1,17 +1,13 @@
 use registry_wire::answer;
 use serde::Serialize;
 
-use super::{Entry, Service};
 use crate::{
     clock::{self, Moment, Sighting},
-    entry::{Record, push_quoted},
+    entry::Record,
 };
 
-/// What the fixed parts and the times of an object have of bytes, about; more only makes the buffer grow.
-const FIXED_MAX: usize = 240;
-
 /// Appends `"name":value,`.
-fn field(out: &mut String, name: &str, value: &impl Serialize) {
+pub(super) fn field(out: &mut String, name: &str, value: &impl Serialize) {
     out.push('"');
     out.push_str(name);
     out.push_str("\":");
@@ -22,13 +18,13 @@ fn field(out: &mut String, name: &str, value: &impl Serialize) {
 }
 
 /// Appends a whole number.
-fn number(out: &mut String, value: impl itoa::Integer) {
+pub(super) fn number(out: &mut String, value: impl itoa::Integer) {
     out.push_str(itoa::Buffer::new().format(value));
 }
 
 /// Appends seconds as JSON has them. Whole milliseconds, which all of ours are, without a detour: of so few digits the
 /// decimal is the shortest that reads back as the same number, which is what JSON is written with elsewhere.
-fn seconds(out: &mut String, seconds: f64) {
+pub(super) fn seconds(out: &mut String, seconds: f64) {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -53,88 +49,6 @@ fn seconds(out: &mut String, seconds: f64) {
     let used = digits.iter().rposition(|digit| *digit != 0).map_or(1, |last| last + 1);
     out.push('.');
     out.extend(digits[..used].iter().filter_map(|digit| char::from_digit(*digit, 10)));
-}
-
-/// The times of an entry, in Unix seconds, and what is left of its lease.
-fn times(out: &mut String, entry: &Entry, sighting: &Sighting, unix_now: f64) {
-    let last_seen = entry.pulse.last_seen();
-    out.push_str(if entry.stale(sighting) { "\"stale\":true" } else { "\"stale\":false" });
-    out.push_str(",\"ttl_seconds\":");
-    number(out, entry.record.ttl_seconds.seconds());
-    out.push_str(",\"ttl_remaining\":");
-    number(out, entry.remaining(sighting));
-    out.push_str(",\"registered_at\":");
-    seconds(out, entry.record.registered_at);
-    out.push_str(",\"last_heartbeat\":");
-    seconds(out, clock::unix_at(last_seen, sighting.now, unix_now));
-}
-
-/// Appends an instance object; `unix_now` is the wall clock's reading of `sighting.now`. Nothing of it but the times is
-/// put into JSON here.
-pub fn write_instance(out: &mut String, entry: &Entry, sighting: &Sighting, unix_now: f64) {
-    let record = &entry.record;
-    out.push('{');
-    record.push_names(out);
-    out.push_str("\"status\":\"");
-    out.push_str(record.status.as_str());
-    out.push_str("\",");
-    if let Some(output) = record.output() {
-        field(out, "output", output);
-    }
-    if let Some(reason) = record.drain_reason() {
-        out.push_str("\"draining\":true,");
-        field(out, "drain_reason", reason);
-    } else {
-        out.push_str("\"draining\":false,");
-    }
-    times(out, entry, sighting, unix_now);
-    if let Some(address) = record.observed_address() {
-        out.push_str(",\"observed_address\":");
-        push_quoted(out, address);
-    }
-    out.push('}');
-}
-
-/// Appends the answer to `GET /services/{service}`: `picked` spread at the top, and the usable instances beside it
-/// (`all`: those that are critical or draining too).
-pub fn write_service(
-    out: &mut String,
-    service: &Service,
-    picked: Option<&Entry>,
-    all: bool,
-    sighting: &Sighting,
-    unix_now: f64,
-) {
-    // Once, and not in steps.
-    let name = service.name().as_str();
-    let most = |entry: &Entry| entry.record.fetch() + name.len() + FIXED_MAX;
-    out.reserve(
-        FIXED_MAX + service.entries().iter().map(|entry| most(entry)).sum::<usize>() + picked.map_or(0, most),
-    );
-    // A service name holds nothing that JSON would escape.
-    for part in ["{\"service_name\":\"", name, "\","] {
-        out.push_str(part);
-    }
-    if let Some(entry) = picked {
-        let last_seen = entry.pulse.last_seen();
-        out.push_str(entry.record.address());
-        out.push_str("\"registered_at\":");
-        seconds(out, entry.record.registered_at);
-        out.push_str(",\"last_heartbeat\":");
-        seconds(out, clock::unix_at(last_seen, sighting.now, unix_now));
-        out.push_str(",\"ttl_remaining\":");
-        number(out, entry.remaining(sighting));
-        out.push(',');
-    }
-    out.push_str("\"instances\":[");
-    let mut first = true;
-    for entry in service.listed(sighting).filter(|entry| all || entry.record.usable()) {
-        if !std::mem::take(&mut first) {
-            out.push(',');
-        }
-        write_instance(out, entry, sighting, unix_now);
-    }
-    out.push_str("]}");
 }
 
 /// The instance object as a value, of a record that need not be in the view.

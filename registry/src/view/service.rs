@@ -1,8 +1,12 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
-use rand::Rng;
+use parking_lot::Mutex;
 use registry_wire::{InstanceId, ServiceName};
 
+use super::Text;
 use crate::{clock::Sighting, entry::Entry};
 
 /// The instances of one service, sorted by id.
@@ -10,12 +14,16 @@ use crate::{clock::Sighting, entry::Entry};
 pub struct Service {
     name: ServiceName,
     entries: Box<[Arc<Entry>]>,
+    /// What [`super::Texts`] keeps of it.
+    text: Mutex<Option<Arc<Text>>>,
+    /// The turn of its last read that found no text, as [`super::Texts`] counts them; 0 before the first.
+    missed: AtomicU32,
 }
 
 impl Service {
     /// `entries` are sorted by instance id.
     pub(super) const fn new(name: ServiceName, entries: Box<[Arc<Entry>]>) -> Self {
-        Self { name, entries }
+        Self { name, entries, text: Mutex::new(None), missed: AtomicU32::new(0) }
     }
 
     /// Its name.
@@ -40,15 +48,20 @@ impl Service {
         self.entries.iter().map(Arc::as_ref).filter(|entry| !entry.ended(sighting))
     }
 
-    /// Picks the instance that `curl … | jq -r .endpoint` gets: a random one of those that are usable and not stale,
-    /// else of all that are usable.
-    pub fn pick<'a>(&'a self, sighting: &'a Sighting, rng: &mut impl Rng) -> Option<&'a Entry> {
-        let usable = || self.listed(sighting).filter(|entry| entry.record.usable());
-        let fresh = usable().filter(|entry| !entry.stale(sighting)).count();
-        if fresh > 0 {
-            return usable().filter(|entry| !entry.stale(sighting)).nth(rng.random_range(0..fresh));
-        }
-        let count = usable().count();
-        if count == 0 { None } else { usable().nth(rng.random_range(0..count)) }
+    /// Its text, where it is kept.
+    pub(super) fn text(&self) -> Option<Arc<Text>> {
+        self.text.lock().clone()
+    }
+
+    /// Notes that a read found no text, and when. Returns when that was so before.
+    pub(super) fn missed(&self, turn: u32) -> Option<u32> {
+        Some(self.missed.swap(turn, Relaxed)).filter(|before| *before != 0)
+    }
+
+    /// Keeps its text, or no longer.
+    pub(super) fn keep_text(&self, text: Option<Arc<Text>>) {
+        let before = std::mem::replace(&mut *self.text.lock(), text);
+        // Not under the lock: a large one takes a while to let go of.
+        drop(before);
     }
 }

@@ -158,13 +158,14 @@ fn picked_is_usable_and_not_stale_if_any_is() {
     sight.advance(at(50), at(50));
     let sighting = sight.at(at(120));
     let service = view.service(&name("a")).unwrap();
+    let text = view.text(&service);
     let mut rng = StdRng::seed_from_u64(1);
+    let mut pick = |sighting| service.entries()[text.pick(sighting, &mut rng).unwrap()].record.instance();
     for _ in 0..50 {
-        assert_eq!(service.pick(&sighting, &mut rng).unwrap().record.instance(), "warning");
+        assert_eq!(pick(&sighting), "warning");
     }
     let all_stale = sight.at(at(500));
-    let picked: std::collections::BTreeSet<_> =
-        (0..50).map(|_| service.pick(&all_stale, &mut rng).unwrap().record.instance().to_owned()).collect();
+    let picked: std::collections::BTreeSet<_> = (0..50).map(|_| pick(&all_stale)).collect();
     assert_eq!(picked.into_iter().collect::<Vec<_>>(), ["silent", "warning"], "one of them at random");
 }
 
@@ -179,9 +180,10 @@ fn what_is_written_reads_back_as_the_answer() {
     view.apply(vec![put(1, all, 10), put(2, record("a", "y"), 10)]);
     let sighting = seeing(30);
     let service = view.service(&name("a")).unwrap();
+    let read_at = ReadAt { sighting, unix: 2_000_030.0 };
     for entry in service.listed(&sighting) {
         let mut text = String::new();
-        write_instance(&mut text, entry, &sighting, 2_000_030.0);
+        write_instance(&mut text, entry, &read_at);
         let read: answer::Instance = serde_json::from_str(&text).unwrap();
         assert_eq!(read, instance(entry.record.record(), entry.pulse.last_seen(), &sighting, 2_000_030.0));
         assert_eq!((read.ttl_remaining, read.last_heartbeat), (70, 2_000_010.0));
@@ -191,15 +193,42 @@ fn what_is_written_reads_back_as_the_answer() {
             "times are floats: {text}"
         );
     }
-    let picked = service.entry(&"y".parse().unwrap()).map(Arc::as_ref);
-    let mut text = String::new();
-    write_service(&mut text, &service, picked, false, &sighting, 2_000_030.0);
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(value["endpoint"], "http://y:80");
-    assert_eq!(value["instances"].as_array().unwrap().len(), 1, "the draining one is left out");
-    let mut text = String::new();
-    write_service(&mut text, &service, None, true, &sighting, 2_000_030.0);
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let text = view.text(&service);
+    let alone = service.listed(&sighting).map(|entry| {
+        let mut text = String::new();
+        write_instance(&mut text, entry, &read_at);
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    });
+    let alone: Vec<_> = alone.collect();
+    let value: serde_json::Value = serde_json::from_str(&text.answer(Some(1), false, &read_at)).unwrap();
+    assert_eq!(value["service_name"], "a");
+    for of_the_picked in
+        ["endpoint", "health_endpoint", "metadata", "registered_at", "last_heartbeat", "ttl_remaining"]
+    {
+        assert_eq!(value[of_the_picked], alone[1][of_the_picked], "{of_the_picked} of the picked one");
+        assert!(!value[of_the_picked].is_null(), "{of_the_picked}");
+    }
+    assert_eq!(value["instances"], serde_json::json!([alone[1]]), "the draining one is left out");
+    let value: serde_json::Value = serde_json::from_str(&text.answer(None, true, &read_at)).unwrap();
     assert!(value.get("endpoint").is_none());
-    assert_eq!(value["instances"].as_array().unwrap().len(), 2);
+    assert_eq!(value["instances"], serde_json::json!(alone));
+}
+
+#[test]
+fn a_text_that_is_kept_shows_later_beats_and_ends() {
+    let view = View::default();
+    view.apply(vec![put(1, record("a", "x"), 10), put(2, record("a", "y"), 10)]);
+    let service = view.service(&name("a")).unwrap();
+    let text = view.text(&service);
+    let listed = |now: u64| {
+        let at = ReadAt { sighting: seeing(now), unix: 2_000_000.0 };
+        let mut value: serde_json::Value = serde_json::from_str(&text.answer(None, true, &at)).unwrap();
+        let instances: Vec<answer::Instance> = serde_json::from_value(value["instances"].take()).unwrap();
+        instances.iter().map(|one| (one.instance_id.as_str().to_owned(), one.ttl_remaining)).collect()
+    };
+    let all: Vec<(String, u32)> = listed(30);
+    assert_eq!(all, [("x".to_owned(), 70), ("y".to_owned(), 70)]);
+    service.entry(&"y".parse().unwrap()).unwrap().pulse.beat(at(90));
+    let all: Vec<(String, u32)> = listed(110);
+    assert_eq!(all, [("y".to_owned(), 70)], "x was silent for a TTL");
 }

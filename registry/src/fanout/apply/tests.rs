@@ -353,8 +353,8 @@ async fn loading_again_takes_nothing_from_readers_without_a_reason() {
         let entry = node.view.entry(&key).unwrap();
         assert!(node.leases.lease(&key).is_none(), "its next beat is answered 404");
         let sighting = node.leases.sighting(clock::now());
-        assert!(entry.stale(&sighting) && !entry.ended(&sighting));
-        assert_eq!(entry.remaining(&sighting), 0);
+        assert!(entry.life().stale(&sighting) && !entry.ended(&sighting));
+        assert_eq!(entry.life().remaining(&sighting), 0);
     }
 }
 
