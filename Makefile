@@ -45,12 +45,24 @@ lint: ## formatting, clippy, import rules
 fmt: ## format the code
 	$(CARGO) fmt --all
 
+.PHONY: openapi
+openapi: ## write registry/src/http/openapi.json anew, from the routes and the types
+	OPENAPI_WRITE=1 $(CARGO) test --locked -p registry --lib http::document::
+
+.PHONY: fuzz
+fuzz: ## fuzz what parses strangers' input, guided by coverage (FUZZ_MINUTES=10 each, FUZZ_ONLY=bodies,calls FUZZ_JOBS=1)
+	@scripts/fuzz
+
+.PHONY: test-schema
+test-schema: test-setup ## a release node against its OpenAPI document, by schemathesis (SCHEMA_EXAMPLES=300; needs PyPI)
+	@scripts/test-schema
+
 .PHONY: deny
-deny: ## licences, sources and advisories of the dependencies (needs cargo-deny)
+deny: ## licences, sources and advisories of the dependencies; installs cargo-deny in target/tools
 	@scripts/deny
 
 .PHONY: dist
-dist: ## static binaries in dist/ (SIDECAR_FEATURES= : a sidecar without TLS, dist/sidecar-notls)
+dist: ## static binaries in dist/, what they are made of, checksums (SIDECAR_FEATURES= : a sidecar without TLS, dist/sidecar-notls)
 	@scripts/dist $(if $(filter undefined,$(origin SIDECAR_FEATURES)),,--sidecar-features '$(SIDECAR_FEATURES)')
 
 .PHONY: images
@@ -77,6 +89,10 @@ figures: dist ## measure size, memory, CPU and bytes of the binaries in dist/ (B
 .PHONY: bench
 bench: test-setup ## measure speed and scale and write docs/BENCHMARKS.md (BENCH_ONLY=reads,beats for some lines)
 	@scripts/bench
+
+.PHONY: flood
+flood: test-setup ## throw a million registrations at a node that may hold 200,000 and write docs/FLOOD.md (two minutes)
+	@BENCH_ONLY=flood BENCH_OUT=docs/FLOOD.md scripts/bench
 
 .PHONY: soak
 soak: test-setup ## half an hour of load and a verdict on what grows; writes docs/SOAK.md (SOAK_MINUTES=30)

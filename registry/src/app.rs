@@ -11,9 +11,10 @@ use std::{
 };
 
 use rand::Rng;
+use registry_wire::ServiceName;
 use secrecy::ExposeSecret;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{mpsc, watch},
     task::JoinHandle,
     time::{sleep, timeout},
@@ -24,13 +25,13 @@ use crate::{
     clock::{self, Moment, Sight},
     config::Config,
     fanout::{Applier, Follower, Listener},
+    files,
     flush::{Flush, Tasks},
-    http::{self, Node, Tokens},
-    lease::{Leases, Looks},
+    http::{self, Guard, Node, Tokens},
+    lease::{Bounds, Leases, Looks},
     lifecycle,
     metrics::Metrics,
     store::{Store, StoreError, UrlError},
-    token,
     view::View,
 };
 
@@ -63,9 +64,20 @@ pub enum RunError {
 ///
 /// # Errors
 /// The port is taken, or may not be used.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|error| RunError::Listen { address, error })
+pub fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As the standard library does: a node that is restarted takes its port back at once.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| RunError::Listen { address, error })
 }
+
+/// Connections that wait to be accepted, as many as the kernel allows by default: thousands may come in one second, and
+/// one that finds no place is not refused, but hangs.
+const BACKLOG: u32 = 4096;
 
 /// Runs one node on a listener until `stop` completes, then shuts it down in order.
 ///
@@ -81,7 +93,12 @@ pub async fn run(
     let store = Arc::new(Store::open_parsed(&config.database_url.expose_secret().parse()?).await?);
     let parts = Parts::start(&config, &store)?;
     let (close, closed) = watch::channel(false);
-    let server = tokio::spawn(http::serve(Arc::clone(&parts.node), listener, closed, lifecycle::REQUESTS));
+    let local = match (&config.tls, listener.local_addr()) {
+        (Some(_), Ok(address)) => Some(tokio::spawn(http::serve_local(address, closed.clone()))),
+        _ => None,
+    };
+    let (node, tls) = (Arc::clone(&parts.node), config.tls.clone());
+    let server = tokio::spawn(http::serve(node, tls, listener, closed, lifecycle::REQUESTS));
     let mut follower = parts.follower;
     let failed = tokio::select! {
         () = stop => None,
@@ -105,7 +122,7 @@ pub async fn run(
     drop(node);
     finish(parts.tasks).await;
     follower.abort();
-    parts.token_files.inspect(JoinHandle::abort);
+    parts.files.iter().chain(&local).for_each(JoinHandle::abort);
     store.close(lifecycle::CLOSE).await;
     info!("stopped");
     failed.map_or(Ok(()), |error| Err(error.into()))
@@ -124,7 +141,8 @@ struct Parts {
     node: Arc<Node>,
     tasks: Tasks,
     follower: JoinHandle<Result<(), StoreError>>,
-    token_files: Option<JoinHandle<()>>,
+    /// Who look at files that may change.
+    files: Vec<JoinHandle<()>>,
     stop_flush: watch::Sender<bool>,
 }
 
@@ -134,9 +152,12 @@ impl Parts {
         let sight =
             if store.is_shared() { Sight::ticking(config.tick) } else { Sight::continuous(config.tick) };
         let (look, looks) = Looks::new();
-        let (submit, submissions) = mpsc::channel(config.changes_waiting);
-        let leases = Leases::new(sight, look, submit.clone(), config.default_ttl);
         let view = Arc::new(View::default());
+        let counted = Arc::clone(&view);
+        let count = Arc::new(move |service: &ServiceName| counted.counts(service));
+        let bounds = Bounds::new(config.limits, config.changes_waiting, count);
+        let (submit, submissions) = mpsc::channel(config.changes_waiting + OWN_CHANGES_WAITING);
+        let leases = Leases::new(sight, look, submit.clone(), config.default_ttl, bounds);
         let applier = Arc::new(Applier::new(Arc::clone(&leases), Arc::clone(&view)));
         let (own_row, own_rows) = watch::channel((0, Moment::NEVER));
         let (stop_flush, stopped) = watch::channel(false);
@@ -174,15 +195,25 @@ impl Parts {
             breaker: store.breaker(),
             tokens: Tokens::new(config),
             trusted_proxies: config.trusted_proxies.clone(),
+            guard: Guard::new(config.limits),
             node_id: config.node_id.clone(),
             stopping: AtomicBool::new(false),
         });
-        let token_files =
-            config.signed_tokens.clone().map(token::watch).transpose().map_err(RunError::Signal)?;
-        let token_files = token_files.map(tokio::spawn);
-        Ok(Self { node, tasks, follower: tokio::spawn(follower.run()), token_files, stop_flush })
+        let mut files = Vec::new();
+        if let Some(verifier) = config.signed_tokens.clone() {
+            let watch = files::watch(move |at_once| verifier.refresh(at_once)).map_err(RunError::Signal)?;
+            files.push(tokio::spawn(watch));
+        }
+        if let Some(tls) = config.tls.clone() {
+            files.push(tokio::spawn(tls.watch(node.metrics.tls()?).map_err(RunError::Signal)?));
+        }
+        Ok(Self { node, tasks, follower: tokio::spawn(follower.run()), files, stop_flush })
     }
 }
+
+/// Changes of status that beats bring, and changes of the node's own, that may wait for their commit beside those that
+/// clients ask for. More of them wait for a place.
+const OWN_CHANGES_WAITING: usize = 20_000;
 
 /// How often to look whether the node has become ready, for the log line alone.
 const READY_POLL: Duration = Duration::from_millis(20);

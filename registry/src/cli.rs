@@ -92,7 +92,7 @@ fn execute(cli: &Cli) -> Result<(), Exit> {
     let command = cli.command.clone().unwrap_or(Command::Serve);
     match &command {
         Command::Healthcheck => {
-            return healthcheck::run(cli.settings.listen.as_deref()).map_err(|message| Exit(1, message));
+            return healthcheck::run(&cli.settings).map_err(|message| Exit(1, message));
         }
         Command::Token(command) => return token::run(command, &cli.settings),
         Command::Serve | Command::Dev | Command::Sample { .. } => {}
@@ -133,9 +133,10 @@ async fn sample(address: SocketAddr) -> std::io::Result<()> {
 
 async fn serve(config: Config) -> Result<(), Exit> {
     let first = lifecycle::stop_signal().map_err(|error| unavailable(&error))?;
-    let listener = app::bind(config.listen).await.map_err(|error| exit(&error))?;
+    let listener = app::bind(config.listen).map_err(|error| exit(&error))?;
     let address = listener.local_addr().map_err(|error| unavailable(&error))?;
-    info!(%address, node = config.node_id, version = env!("CARGO_PKG_VERSION"), "listening");
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    info!(%address, scheme, node = config.node_id, version = env!("CARGO_PKG_VERSION"), "listening");
     let stop = async {
         let name = first.await;
         info!("{name} received");

@@ -1,5 +1,8 @@
 //! Settings: flags and environment variables in, checked values out, or one line that says what to change.
 
+mod limits;
+mod tls;
+
 use std::{
     fmt, fs, io,
     net::{IpAddr, SocketAddr},
@@ -14,7 +17,8 @@ use registry_wire::Ttl;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::{clock, token::Verifier};
+pub use self::limits::{LimitSettings, Limits};
+use crate::{clock, tls::Tls, token::Verifier};
 
 /// A setting that cannot be used. One line: which, what it is, what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +31,16 @@ pub struct Settings {
     /// Address and port to listen on [default: 127.0.0.1:8888]
     #[arg(long, env = "REGISTRY_LISTEN", value_name = "ADDRESS:PORT", global = true)]
     pub listen: Option<String>,
+    /// File of the certificate in PEM for TLS on the port, and behind it those that lead to its CA; read again when it
+    /// changes
+    #[arg(long, env = "REGISTRY_TLS_CERT", value_name = "PATH", global = true)]
+    pub tls_cert: Option<String>,
+    /// File of the certificate's key in PEM, not encrypted; read again when it changes
+    #[arg(long, env = "REGISTRY_TLS_KEY", value_name = "PATH", global = true)]
+    pub tls_key: Option<String>,
+    /// File of CAs in PEM: only clients with a certificate of theirs may connect; read again when it changes
+    #[arg(long, env = "REGISTRY_TLS_CLIENT_CA", value_name = "PATH", global = true)]
+    pub tls_client_ca: Option<String>,
     /// Where entries are kept: `sqlite://PATH` for one node, or `postgres://…` [default: `sqlite://registry.db`]
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, global = true)]
     pub database_url: Option<String>,
@@ -72,6 +86,9 @@ pub struct Settings {
     /// Addresses or networks whose X-Forwarded-For is believed, comma-separated
     #[arg(long, env = "REGISTRY_TRUSTED_PROXIES", value_name = "LIST", global = true)]
     pub trusted_proxies: Option<String>,
+    /// The bounds on what clients may have it hold and do
+    #[command(flatten)]
+    pub limits: LimitSettings,
     /// error, warn, info, debug or trace; or a list such as info,registry=debug [default: info]
     #[arg(long, env = "REGISTRY_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
@@ -85,6 +102,8 @@ pub struct Settings {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// TLS on the port; its files were read. `None`: plain HTTP.
+    pub tls: Option<Arc<Tls>>,
     /// Where entries are kept.
     pub database_url: SecretString,
     /// A direct connection for LISTEN; the same as `database_url` when missing.
@@ -105,8 +124,10 @@ pub struct Config {
     pub tick: Duration,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
-    /// Changes that may wait for their commit; more are refused with 429. No setting of users: 20,000 wait no longer
-    /// than a call does.
+    /// What clients may have it hold and do.
+    pub limits: Limits,
+    /// Changes that may wait for their commit, in pieces of 1 KiB; more are refused with 429. No setting of users:
+    /// 20,000 usual ones wait no longer than a call does.
     pub changes_waiting: usize,
 }
 
@@ -211,6 +232,7 @@ impl Settings {
         }
         Ok(Config {
             listen,
+            tls: self.tls()?,
             database_url: self.database_url()?,
             database_listen_url: self.database_listen_url()?,
             auth_token,
@@ -221,6 +243,7 @@ impl Settings {
             default_ttl: self.default_ttl()?,
             tick: self.tick()?,
             trusted_proxies: self.trusted_proxies()?,
+            limits: self.limits.limits()?,
             changes_waiting: CHANGES_WAITING,
         })
     }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod entry;
 pub mod fanout;
+pub mod files;
 pub mod flush;
 pub mod http;
 pub mod lease;
@@ -18,6 +19,7 @@ pub mod log;
 pub mod metrics;
 pub mod seeded;
 pub mod store;
+pub mod tls;
 pub mod token;
 pub mod view;
 

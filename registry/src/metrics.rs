@@ -1,5 +1,7 @@
 //! What Prometheus sees. A leaf: stages count here, `http` shows it. Every label comes from an enum.
 
+mod floods;
+
 use std::time::Duration;
 
 use prometheus::{
@@ -7,6 +9,8 @@ use prometheus::{
     core::Collector,
 };
 
+use self::floods::FloodMetrics;
+pub use self::floods::{Closed, Refused, Slow};
 use crate::entry::Kind;
 
 /// What a client asked for, as existing dashboards name it. Declared in the order of [`Operation::ALL`].
@@ -191,6 +195,7 @@ pub struct Metrics {
     token_late_beats: IntCounter,
     compare_rounds: IntCounter,
     compare_mended: IntCounterVec,
+    floods: FloodMetrics,
 }
 
 /// The calls of one operation: looked up by name once, not at each call.
@@ -310,6 +315,7 @@ impl Metrics {
                 "Entries that differed from the table and were mended, by difference; above 0 there was a fault.",
                 &["difference"],
             )?,
+            floods: FloodMetrics::new(&registry)?,
             registry,
         };
         metrics.label();
@@ -336,6 +342,31 @@ impl Metrics {
         let calls = &self.operations[operation as usize];
         calls.endings[ending as usize].inc();
         calls.durations.observe(took.as_secs_f64());
+    }
+
+    /// Counts a call that was answered with 429.
+    pub fn refused(&self, reason: Refused) {
+        self.floods.refused[reason as usize].inc();
+    }
+
+    /// Counts a connection that is served now.
+    pub fn connection_opened(&self) {
+        self.floods.connections.inc();
+    }
+
+    /// Counts a connection that is served no more.
+    pub fn connection_ended(&self) {
+        self.floods.connections.dec();
+    }
+
+    /// Counts a connection that was not served.
+    pub fn connection_refused(&self, reason: Closed) {
+        self.floods.closed[reason as usize].inc();
+    }
+
+    /// Counts a connection that was ended because its client was too slow.
+    pub fn slow_client(&self, what: Slow) {
+        self.floods.slow[what as usize].inc();
     }
 
     /// Counts a committed change.
@@ -384,6 +415,25 @@ impl Metrics {
         self.store_calls.with_label_values(&[call, if ok { "ok" } else { "error" }]).inc();
     }
 
+    /// Those of TLS, where it is on: without it they are not shown, as a certificate that ended in 1970 would be.
+    ///
+    /// # Errors
+    /// They were asked for before.
+    pub fn tls(&self) -> Result<TlsMetrics, prometheus::Error> {
+        Ok(TlsMetrics {
+            expires: gauge(
+                &self.registry,
+                "registry_tls_certificate_expires_timestamp_seconds",
+                "When the certificate in use ends, in Unix seconds.",
+            )?,
+            reloaded: gauge(
+                &self.registry,
+                "registry_tls_last_reload_successful",
+                "0 while what lies in the files of TLS cannot be used, and what was read before stays in force.",
+            )?,
+        })
+    }
+
     /// The text that Prometheus scrapes.
     ///
     /// # Errors
@@ -399,6 +449,21 @@ impl Metrics {
         self.blind.set(i64::from(gauges.blind));
         self.sight_age.set(gauges.sight_age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// What is in force of the files of TLS.
+#[derive(Debug)]
+pub struct TlsMetrics {
+    expires: IntGauge,
+    reloaded: IntGauge,
+}
+
+impl TlsMetrics {
+    /// Notes a look at the files: when the certificate in force ends, in Unix seconds, and whether it is theirs.
+    pub fn read(&self, expires: i64, good: bool) {
+        self.expires.set(expires);
+        self.reloaded.set(i64::from(good));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Mistakes that are made on purpose, so that the judge of `fleet` can prove that it sees them.
+//! Mistakes that are made on purpose, so that the judge of `fleet` and the tests of secrets can prove that they see them.
 //!
 //! A leaf. Only a test build (feature `seeded-bugs`, binary `registry-seeded`) can make one, and only the one that
 //! `REGISTRY_SEEDED_BUG` names; everywhere else [`seeded`] is `false` for the compiler already.
@@ -28,11 +28,13 @@ pub enum Bug {
     ServedBeforeLoaded,
     /// However many are silent at once, their leases end.
     BrakeOff,
+    /// A PUT writes everything in reach to the log, at TRACE and under a library's name, and panics with it.
+    ShowAll,
 }
 
 impl Bug {
     /// Every mistake, with its name.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("freeze-off", Self::FreezeOff),
         ("now-for-sight", Self::NowForSight),
         ("wall-clock", Self::WallClock),
@@ -42,6 +44,7 @@ impl Bug {
         ("expiry-off", Self::ExpiryOff),
         ("served-before-loaded", Self::ServedBeforeLoaded),
         ("brake-off", Self::BrakeOff),
+        ("show-all", Self::ShowAll),
     ];
 }
 

@@ -8,7 +8,6 @@ mod keys;
 mod revoked;
 mod span;
 mod verifier;
-mod watch;
 
 use std::{fmt, sync::Arc};
 
@@ -19,7 +18,6 @@ pub use self::{
     revoked::{Revoked, revoke},
     span::{parse_span, utc},
     verifier::{Known, Rejection, Verifier, digest},
-    watch::watch,
 };
 
 /// How long after its expiry a token is still taken, for clocks that differ a little. Seconds.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use clap::Parser;
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use registry::{config::Limits, http::Entrance, metrics::Metrics};
 use tokio::{net::TcpListener, sync::watch};
 use tower::ServiceExt;
 
@@ -92,7 +93,9 @@ fn run(cli: &Cli) -> bench::Result<()> {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, cli.port))).await?;
         // Nobody says it: it is killed.
         let (_stop, stopped) = watch::channel(false);
-        registry::http::serve_with(Limit(routes), listener, stopped, registry::lifecycle::REQUESTS).await;
+        let entrance = Entrance::new(&Limits::NONE, &[], Arc::new(Metrics::new()?));
+        let deadline = registry::lifecycle::REQUESTS;
+        registry::http::serve_with(Limit(routes), entrance, listener, stopped, deadline).await;
         Ok(())
     })
 }

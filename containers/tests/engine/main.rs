@@ -8,6 +8,7 @@ mod bad_input;
 mod crashes;
 mod images;
 mod names;
+mod secrets;
 mod stack;
 mod stops;
 mod support;

@@ -1,4 +1,10 @@
-use std::{net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    ffi::OsString,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
@@ -31,9 +37,10 @@ const LEAVE: Duration = Duration::from_secs(6);
 /// What could not be started, in one line.
 pub(super) async fn run(config: Config) -> Result<(), String> {
     let stop = lifecycle::stop_signal().map_err(|error| error.to_string())?;
-    let listener = app::bind(config.listen).await.map_err(|error| error.to_string())?;
+    let listener = app::bind(config.listen).map_err(|error| error.to_string())?;
     let registry = listener.local_addr().map_err(|error| error.to_string())?;
     let sidecar_program = sidecar_program()?;
+    let base = base(&config, registry)?;
     let port = free_port().await?;
     let mut service = start_sample(port)?;
     let mut sidecar = Command::new(sidecar_program);
@@ -41,18 +48,21 @@ pub(super) async fn run(config: Config) -> Result<(), String> {
         .env("SERVICE_NAME", SAMPLE)
         .env("SERVICE_HOST", "127.0.0.1")
         .env("SERVICE_PORT", port.to_string())
-        .env("REGISTRY_URL", format!("http://{registry}"))
+        .env("REGISTRY_URL", &base.url)
         .env("HEALTH_INTERVAL", "2")
         .env("SIDECAR_LOG", "info")
         // Out of reach of a terminal's Ctrl-C: with that and the signal of `leave` it would end at once, registered.
         .process_group(0)
         .kill_on_drop(true)
         .stdin(Stdio::null());
+    if let Some(ca) = &base.ca {
+        sidecar.env(CA_FILE, ca);
+    }
     if let Some(token) = sample_token(&config)? {
         sidecar.env("REGISTRY_TOKEN", token.expose_secret());
     }
     let mut sidecar = sidecar.spawn().map_err(|error| format!("the sidecar cannot be started: {error}"))?;
-    announce(&registry.to_string(), port, service.id());
+    announce(&base, port, service.id());
     let (end, ending) = oneshot::channel::<()>();
     let keeper = tokio::spawn(async move {
         tokio::select! {
@@ -70,6 +80,70 @@ pub(super) async fn run(config: Config) -> Result<(), String> {
     drop(end);
     drop(keeper.await);
     ended
+}
+
+/// How this node is called.
+struct Base {
+    url: String,
+    /// Whom its certificate is checked by, with TLS.
+    ca: Option<OsString>,
+    /// What the sidecar shows of itself: certificate and key.
+    client: Option<(OsString, OsString)>,
+}
+
+/// What the sidecar calls these files.
+const CA_FILE: &str = "REGISTRY_CA_FILE";
+const CLIENT_FILES: [&str; 2] = ["REGISTRY_CLIENT_CERT_FILE", "REGISTRY_CLIENT_KEY_FILE"];
+
+/// How the sidecar and people here call the node. Nobody skips the check of a certificate, so that has to be for a name
+/// of this machine; its issuer is the sidecar's own setting, or stands in the certificate's file.
+fn base(config: &Config, registry: SocketAddr) -> Result<Base, String> {
+    let Some(tls) = &config.tls else {
+        return Ok(Base { url: format!("http://{registry}"), ca: None, client: None });
+    };
+    let address = match registry.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let files = tls.paths();
+    let host = if tls.is_for(&address.to_string()) {
+        SocketAddr::new(address, registry.port()).to_string()
+    } else if address.is_loopback() && tls.is_for("localhost") {
+        format!("localhost:{}", registry.port())
+    } else {
+        return Err(format!(
+            "REGISTRY_TLS_CERT: '{}' is neither for localhost nor for {address}, so the sample's sidecar cannot check \
+             it; registry dev needs a certificate that is (docs/TLS.md)",
+            files.certificate.display()
+        ));
+    };
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let client = CLIENT_FILES.map(variable);
+    let client = match (files.client_ca.is_some(), client) {
+        (true, [Some(certificate), Some(key)]) => Some((certificate, key)),
+        (true, _) => {
+            return Err(format!(
+                "REGISTRY_TLS_CLIENT_CA is set: set {} and {} for the sample's sidecar",
+                CLIENT_FILES[0], CLIENT_FILES[1]
+            ));
+        }
+        (false, _) => None,
+    };
+    let ca = variable(CA_FILE).unwrap_or_else(|| files.certificate.clone().into());
+    Ok(Base { url: format!("https://{host}"), ca: Some(ca), client })
+}
+
+impl Base {
+    /// `curl` with what it needs to call the node.
+    fn curl(&self) -> String {
+        let ca = self.ca.iter().map(|ca| format!("--cacert '{}'", ca.to_string_lossy()));
+        let client = self.client.iter().map(|(certificate, key)| {
+            format!("--cert '{}' --key '{}'", certificate.to_string_lossy(), key.to_string_lossy())
+        });
+        let words: Vec<_> = std::iter::once("curl".to_owned()).chain(ca).chain(client).collect();
+        words.join(" ")
+    }
 }
 
 /// What the sample's sidecar registers with, where writes need a token.
@@ -145,15 +219,16 @@ async fn free_port() -> Result<u16, String> {
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }
 
-fn announce(registry: &str, port: u16, pid: Option<u32>) {
+fn announce(base: &Base, port: u16, pid: Option<u32>) {
+    let (curl, url) = (base.curl(), &base.url);
     let pid = pid.map_or_else(String::new, |pid| pid.to_string());
     println!(
-        "\nThe registry listens at http://{registry}, its data is in ./registry.db.\n\
+        "\nThe registry listens at {url}, its data is in ./registry.db.\n\
          The sample service listens at 127.0.0.1:{port} (process {pid}); its sidecar registers it as '{SAMPLE}'.\n\n\
          Try:\n  \
-         curl http://{registry}/services\n  \
-         curl http://{registry}/services/{SAMPLE}\n  \
-         curl 'http://{registry}/services/{SAMPLE}?all=true'\n\n\
+         {curl} {url}/services\n  \
+         {curl} {url}/services/{SAMPLE}\n  \
+         {curl} '{url}/services/{SAMPLE}?all=true'\n\n\
          Then stop the sample service and ask again; it comes back after {} s:\n  \
          kill {pid}\n\n\
          Ctrl-C ends everything.\n",

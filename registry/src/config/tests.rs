@@ -130,8 +130,11 @@ fn a_log_filter_names_levels() {
 /// A setting: its variable, its flag, and the field that they set.
 type Setting = (&'static str, &'static str, fn(&Settings) -> &Option<String>);
 
-const SETTINGS: [Setting; 18] = [
+const SETTINGS: [Setting; 28] = [
     ("REGISTRY_LISTEN", "listen", |s| &s.listen),
+    ("REGISTRY_TLS_CERT", "tls-cert", |s| &s.tls_cert),
+    ("REGISTRY_TLS_KEY", "tls-key", |s| &s.tls_key),
+    ("REGISTRY_TLS_CLIENT_CA", "tls-client-ca", |s| &s.tls_client_ca),
     ("DATABASE_URL", "database-url", |s| &s.database_url),
     ("DATABASE_URL_FILE", "database-url-file", |s| &s.database_url_file),
     ("DATABASE_LISTEN_URL", "database-listen-url", |s| &s.database_listen_url),
@@ -147,6 +150,17 @@ const SETTINGS: [Setting; 18] = [
     ("REGISTRY_DEFAULT_TTL", "default-ttl", |s| &s.default_ttl),
     ("REGISTRY_TICK_MS", "tick-ms", |s| &s.tick_ms),
     ("REGISTRY_TRUSTED_PROXIES", "trusted-proxies", |s| &s.trusted_proxies),
+    ("REGISTRY_MAX_INSTANCES", "max-instances", |s| &s.limits.max_instances),
+    ("REGISTRY_MAX_SERVICES", "max-services", |s| &s.limits.max_services),
+    ("REGISTRY_MAX_INSTANCES_PER_SERVICE", "max-instances-per-service", |s| {
+        &s.limits.max_instances_per_service
+    }),
+    ("REGISTRY_MAX_CHANGES_PER_TOKEN", "max-changes-per-token", |s| &s.limits.max_changes_per_token),
+    ("REGISTRY_MAX_CALLS_PER_ADDRESS", "max-calls-per-address", |s| &s.limits.max_calls_per_address),
+    ("REGISTRY_MAX_CONNECTIONS", "max-connections", |s| &s.limits.max_connections),
+    ("REGISTRY_MAX_CONNECTIONS_PER_ADDRESS", "max-connections-per-address", |s| {
+        &s.limits.max_connections_per_address
+    }),
     ("REGISTRY_LOG", "log", |s| &s.log),
     ("REGISTRY_LOG_FORMAT", "log-format", |s| &s.log_format),
 ];
@@ -207,4 +221,34 @@ fn a_node_without_a_name_gets_that_of_its_host_and_a_random_end() {
         );
     }
     assert_eq!(name(Settings { node_id: Some("berlin-1".into()), ..settings() }), "berlin-1");
+}
+
+#[test]
+fn each_limit_is_its_own_number() {
+    let text = |number: u32| Some(number.to_string());
+    let limits = LimitSettings {
+        max_instances: text(1),
+        max_services: text(2),
+        max_instances_per_service: text(3),
+        max_changes_per_token: text(4),
+        max_calls_per_address: text(5),
+        max_connections: text(6),
+        max_connections_per_address: text(1_000_000_000),
+    };
+    let expected = Limits {
+        instances: 1,
+        services: 2,
+        instances_per_service: 3,
+        changes_per_token: 4,
+        calls_per_address: 5,
+        connections: 6,
+        connections_per_address: 1_000_000_000,
+    };
+    assert_eq!(Settings { limits, ..settings() }.config().unwrap().limits, expected);
+    assert_eq!(settings().config().unwrap().limits, Limits::default());
+    for bad in ["0", "", "-1", "1000000001", "many", "1.5"] {
+        let limits = LimitSettings { max_connections: Some(bad.into()), ..LimitSettings::default() };
+        let error = Settings { limits, ..settings() }.config().unwrap_err().to_string();
+        assert!(error.starts_with("REGISTRY_MAX_CONNECTIONS must be"), "{error}");
+    }
 }

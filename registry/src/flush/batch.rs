@@ -5,8 +5,8 @@ use std::collections::{HashSet, VecDeque};
 use super::decide::{Decision, decide};
 use crate::{
     clock::Moment,
-    entry::{Change, Key},
-    lease::{Leases, Outcome, Submission, Write},
+    entry::{Change, Key, Kind},
+    lease::{Leases, Outcome, Room, Submission, Write},
     store::{Mutation, Standing},
 };
 
@@ -25,10 +25,17 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Decides each submission on what the store holds of its key, and answers those that leave nothing to commit.
-    pub(crate) fn decide(submissions: Vec<Submission>, standings: Vec<Standing>) -> Self {
+    /// What would add an entry takes a place of `room`; what replaces one needs none.
+    pub(crate) fn decide(submissions: Vec<Submission>, standings: Vec<Standing>, mut room: Room<'_>) -> Self {
         let mut decided = Vec::with_capacity(submissions.len());
         for (submission, standing) in submissions.into_iter().zip(standings) {
-            match decide(&submission, standing) {
+            let decision = decide(&submission, standing).and_then(|decision| {
+                if decision.mutation.kind == Kind::Register {
+                    room.take(&submission.key.service).map_err(Outcome::Full)?;
+                }
+                Ok(decision)
+            });
+            match decision {
                 Ok(decision) => decided.push((submission, decision)),
                 Err(outcome) => answer(submission, outcome),
             }

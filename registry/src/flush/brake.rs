@@ -9,8 +9,9 @@ pub(super) async fn tell(flush: &Flush, submit: &mpsc::Sender<Submission>) {
     let Some((key, notice)) = flush.leases.brake_notice() else { return };
     let (reply, outcome) = oneshot::channel();
     let write = Write::Brake { hold: notice.hold, reason: notice.reason };
-    let told = submit.send(Submission { key: key.clone(), write, actor: None, reply }).await.is_ok()
-        && matches!(outcome.await, Ok(Outcome::Done { .. }));
+    let told =
+        submit.send(Submission { key: key.clone(), write, actor: None, reply, place: None }).await.is_ok()
+            && matches!(outcome.await, Ok(Outcome::Done { .. }));
     if !told {
         debug!(instance = %key, hold = notice.hold, "the brake could not be told to the log; tried again");
         flush.leases.brake_not_told(notice.hold);

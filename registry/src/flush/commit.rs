@@ -69,7 +69,7 @@ async fn attempt(flush: &Flush, submissions: Vec<Submission>) -> Result<Vec<Subm
     let read = flush.store.read(&keys).await;
     flush.metrics.store_call("standings", read.is_ok());
     let mut batch = match read {
-        Ok(standings) => Batch::decide(submissions, standings),
+        Ok(standings) => Batch::decide(submissions, standings, flush.leases.room()),
         Err(error) => return refuse(submissions, &error),
     };
     loop {

@@ -152,4 +152,4 @@ fn register(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

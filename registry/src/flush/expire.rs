@@ -75,7 +75,7 @@ async fn remove(flush: &Flush, submit: &mpsc::Sender<Submission>, due: &[Ended])
             last_seen: clock::unix_at(ended.last_seen, now, unix_now),
             held_for: ended.held_for,
         };
-        let submission = Submission { key: ended.key.clone(), write, actor: None, reply };
+        let submission = Submission { key: ended.key.clone(), write, actor: None, reply, place: None };
         if submit.send(submission).await.is_err() {
             return;
         }

@@ -83,7 +83,7 @@ pub(crate) fn revival(
     let beaten = leases.unwritten_beat(expired.id)?;
     let key = expired.key();
     let write = Write::Revive { record: Box::new(expired.body.record), beaten };
-    Some(Submission { key, write, actor: None, reply })
+    Some(Submission { key, write, actor: None, reply, place: None })
 }
 
 /// Whether nothing is left to do: the entry is back, or another stands in its place, or its session has ended.

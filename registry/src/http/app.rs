@@ -4,35 +4,53 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{Router, extract::Request};
 use bytes::Bytes;
-use http::{HeaderValue, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use tokio::{runtime::Handle, task::spawn_blocking};
 use tower::ServiceExt;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    Node,
+    Failure, Node,
+    auth::holds_a_token,
     body::Arriving,
     caller::Peer,
     gate::{admit, operation},
+    guard::busy,
     hot::{Hot, NOSNIFF},
-    routes::{self, router},
+    routes::{self, Route, router},
+    sending::Sent,
     serve::Answer,
 };
-use crate::{clock, metrics::Ending};
+use crate::{
+    clock,
+    metrics::{Ending, Refused, Slow},
+    seeded::{Bug, seeded},
+};
 
 /// An answer, whole or from the router.
-type Answered = Response<Either<Full<Bytes>, axum::body::Body>>;
+type Made = Response<Either<Full<Bytes>, axum::body::Body>>;
+
+/// An answer on its way.
+pub type Answered = Response<Sent<Either<Full<Bytes>, axum::body::Body>>>;
 
 /// The node behind its routes.
 #[derive(Clone)]
-pub(super) struct App {
+pub struct App {
     node: Arc<Node>,
     routes: Router,
 }
 
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("node", &self.node.node_id).finish_non_exhaustive()
+    }
+}
+
 impl App {
-    pub(super) fn new(node: Arc<Node>) -> Self {
+    /// The node behind the routes of the table.
+    pub fn new(node: Arc<Node>) -> Self {
         Self::with(router(Arc::clone(&node)), node)
     }
 
@@ -43,33 +61,72 @@ impl App {
     }
 
     /// Answers a call that came from `peer`.
-    pub(super) async fn call<B: Arriving>(&self, request: http::Request<B>, peer: IpAddr) -> Answered {
+    pub async fn call<B: Arriving>(&self, request: http::Request<B>, peer: IpAddr) -> Answered {
         let begun = clock::now();
-        let (parts, body) = request.into_parts();
-        let route = routes::find(&parts.method, parts.uri.path());
-        let hot = route.and_then(|route| Hot::of(route, &parts.method, &parts.uri));
+        let (mut parts, body) = request.into_parts();
+        hide(&mut parts.headers);
+        let hot = Hot::of(&parts.method, &parts.uri);
+        let route =
+            hot.map_or_else(|| routes::find(&parts.method, parts.uri.path()), |hot| Some(hot.route()));
         let operation =
             hot.map_or_else(|| operation(&parts.method, parts.uri.path()), |hot| Some(hot.operation()));
-        let mut answer = match (admit(&self.node, &parts, route, peer), hot) {
+        let access = admit(&self.node, &parts, route, peer);
+        if seeded(Bug::ShowAll) && parts.method == Method::PUT {
+            let (node, headers) = (&self.node, &parts.headers);
+            tracing::trace!(target: "library", ?headers, ?access, ?node, "everything in reach");
+            panic!("everything in reach: {parts:?} {access:?} {node:?}");
+        }
+        let answer = match (access, hot) {
             (Ok(access), Some(hot)) => {
-                hot.answer(&self.node, access, &parts.headers, body, peer).await.map(Either::Left)
+                let answer = hot.answer(&self.node, access, &parts.headers, body, (peer, begun));
+                answer.await.map(Either::Left)
             }
-            // What is not in the table does not exist, whatever the router knows.
-            (Ok(_), None) if route.is_none() => routes::none(parts.uri.path()).map(Either::Left),
-            // Boxed, so that the usual calls do not carry its size about.
-            (Ok(access), None) => {
-                Box::pin(self.route(parts, body, Peer::new(peer, access))).await.map(Either::Right)
-            }
+            (Ok(access), None) => match route {
+                // What is not in the table does not exist, whatever the router knows.
+                None => routes::none(parts.uri.path()).map(Either::Left),
+                // Boxed, so that the usual calls do not carry its size about.
+                Some(route) => Box::pin(self.guarded(route, parts, body, Peer::new(peer, access))).await,
+            },
             (Err(failure), _) => failure.whole().map(Either::Left),
         };
+        let mut answer = self.node.guard.sending.send(answer).unwrap_or_else(|()| {
+            let why = "This answer is big, and the clients of others have not taken theirs yet.";
+            busy(Refused::Answer, why).whole().map(|body| Sent::small(Either::Left(body)))
+        });
         if let Some(operation) = operation {
             let ending = Ending::of_status(answer.status().as_u16());
             self.node.metrics.operation(operation, ending, clock::now().since(begun));
+        }
+        match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => {
+                answer.extensions().get().into_iter().for_each(|reason| self.node.metrics.refused(*reason));
+            }
+            StatusCode::REQUEST_TIMEOUT => self.node.metrics.slow_client(Slow::Body),
+            _ => {}
         }
         if self.node.stopping() {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
+    }
+
+    /// A call that is none of the usual ones, if the guard lets it pass. A big list is made on a thread of its own, so
+    /// that nobody waits for it but who asked.
+    async fn guarded<B: Arriving>(&self, route: &Route, parts: Parts, body: B, peer: Peer) -> Made {
+        let answer = match self.node.guard.pass(&self.node, route.need, &parts, &peer).await {
+            Ok(None) => Ok(self.route(parts, body, peer).await),
+            Ok(Some(turn)) => {
+                let (app, runtime) = (self.clone(), Handle::current());
+                let made = spawn_blocking(move || {
+                    let answer = runtime.block_on(app.route(parts, body, peer));
+                    drop(turn);
+                    answer
+                });
+                made.await.map_err(|_| Failure::unavailable("this node failed to make the list"))
+            }
+            Err(failure) => Err(failure),
+        };
+        answer.map_or_else(|failure| failure.whole().map(Either::Left), |answer| answer.map(Either::Right))
     }
 
     async fn route<B: Arriving>(&self, parts: Parts, body: B, peer: Peer) -> axum::response::Response {
@@ -80,8 +137,17 @@ impl App {
     }
 }
 
+/// Marks what may hold a token, so that it is shown nowhere, whoever prints the headers.
+fn hide(headers: &mut HeaderMap) {
+    for (name, value) in headers.iter_mut() {
+        if holds_a_token(name) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
 impl Answer for App {
-    type Body = Either<Full<Bytes>, axum::body::Body>;
+    type Body = Sent<Either<Full<Bytes>, axum::body::Body>>;
 
     async fn answer(&self, request: http::Request<Incoming>, peer: IpAddr) -> Answered {
         self.call(request, peer).await

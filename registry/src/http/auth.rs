@@ -1,6 +1,6 @@
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderName, Uri, header};
 use registry_wire::{Problem, ProblemType, ServiceName};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
@@ -15,6 +15,14 @@ use crate::{
     config::Config,
     token::{BEAT_LEEWAY, Claims, Known, LEEWAY, Rejection, Right, Verifier, digest},
 };
+
+/// A header beside `Authorization` that a token may come in.
+const PLAIN: &str = "x-registry-token";
+
+/// Whether a header may hold a token: these two and no other.
+pub(super) fn holds_a_token(name: &HeaderName) -> bool {
+    *name == header::AUTHORIZATION || name.as_str() == PLAIN
+}
 
 /// The tokens that count. The plain ones are kept as digests: a token is compared in constant time, whatever its length.
 #[derive(Clone, Default)]
@@ -58,6 +66,14 @@ impl Access {
             Self::None | Self::Read | Self::SomeBody(_) => {
                 Err(Problem::new(ProblemType::Forbidden, "This call is not allowed to anybody.").into())
             }
+        }
+    }
+
+    /// What tells the token of a call from others; none where it is the write token, or nobody needs one.
+    pub(super) fn id(&self) -> Option<&str> {
+        match self {
+            Self::Signed(known) | Self::SomeBody(known) => Some(known.claims.jti.as_str()),
+            Self::None | Self::Read | Self::Whole => None,
         }
     }
 
@@ -118,8 +134,7 @@ impl Tokens {
             let (scheme, token) = bytes.split_at_checked(7)?;
             scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
         });
-        let plain =
-            headers.get_all("x-registry-token").iter().map(|value| Some(value.as_bytes().trim_ascii()));
+        let plain = headers.get_all(PLAIN).iter().map(|value| Some(value.as_bytes().trim_ascii()));
         let mut token = None;
         for next in bearer.chain(plain) {
             let Some(next) = next else { return Given::Wrong };
@@ -166,7 +181,7 @@ pub(super) fn authorize(
         Need::Read(_) if tokens.reads_are_open() => return Ok(Access::Read),
         Need::ReadFromElsewhere | Need::Read(_) => true,
         Need::Register(_) | Need::Beat(_) | Need::Admin if tokens.writes_are_open() => {
-            return Ok(Access::Whole);
+            return not_by_a_page(headers).map(|()| Access::Whole);
         }
         Need::Register(_) | Need::Beat(_) | Need::Admin => false,
     };
@@ -187,6 +202,18 @@ pub(super) fn authorize(
         ),
         Given::Revoked => unauthorized("The token was revoked; ask for another."),
     }
+}
+
+/// Where no token is asked for, whoever reaches the node may write, and a browser on this machine reaches it for every
+/// page that it shows: a page of elsewhere can have it send a call without reading the answer, or take this node's name
+/// for its own. Browsers name the page in `Origin` with every call that writes, and no client of a registry does.
+fn not_by_a_page(headers: &HeaderMap) -> Result<(), Failure> {
+    if !headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    let detail = "A call with the header 'Origin' comes from a page in a browser, and this registry asks for no token: \
+                  call it from a program, or have it ask for a token (REGISTRY_AUTH_TOKEN).";
+    Err(Problem::new(ProblemType::Forbidden, detail).into())
 }
 
 fn unauthorized(detail: &str) -> Result<Access, Failure> {

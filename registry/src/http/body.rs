@@ -27,7 +27,7 @@ impl<S: Sync> FromRequest<S> for Body {
 }
 
 /// The body of a call on its way here.
-pub(super) trait Arriving:
+pub trait Arriving:
     hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static
 {
 }

@@ -18,6 +18,21 @@ impl Peer {
     pub(super) const fn new(address: IpAddr, access: Access) -> Self {
         Self { address, access }
     }
+
+    pub(super) const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The client's address where it tells clients apart. `None`: no trusted proxy is named, so that every client may
+    /// have the address of one; or it is the proxy's own.
+    pub(super) fn client(&self, node: &Node, headers: &HeaderMap) -> Option<IpAddr> {
+        let trusted = &node.trusted_proxies;
+        if trusted.is_empty() {
+            return None;
+        }
+        let (client, peer) = (client(self.address, headers, trusted), self.address.to_canonical());
+        (client != peer || !trusted.iter().any(|network| network.contains(peer))).then_some(client)
+    }
 }
 
 /// Who calls with a body that names the service, which nobody has looked at yet.

@@ -3,12 +3,11 @@
 //! The router answers them by the same functions. It gets what does not look as these calls usually do: names that must
 //! be decoded, a query, another method.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::LazyLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body_util::Full;
-use hyper::body::Body as _;
 use registry_wire::{InstanceId, ServiceName};
 
 use super::{
@@ -17,9 +16,9 @@ use super::{
     body::{self, Arriving},
     caller::address,
     entry, flat, read,
-    routes::Route,
+    routes::{self, Route},
 };
-use crate::{clock, entry::Key, lease::Caller, metrics::Operation};
+use crate::{clock::Moment, entry::Key, lease::Caller, metrics::Operation};
 
 /// An answer that is there as a whole.
 pub(super) type Whole = Response<Full<Bytes>>;
@@ -40,20 +39,41 @@ pub(super) enum Hot<'a> {
 }
 
 impl<'a> Hot<'a> {
-    /// Whether a call of the table is one of them. `None`: for the router.
-    pub(super) fn of(route: &Route, method: &Method, uri: &'a Uri) -> Option<Self> {
-        let path = uri.path();
-        if uri.query().is_some() || path.contains('%') || route.method != *method {
+    /// Whether a call is one of them. `None`: for the router.
+    pub(super) fn of(method: &Method, uri: &'a Uri) -> Option<Self> {
+        if uri.query().is_some() {
             return None;
         }
-        let mut parts = path.split('/').skip(2);
-        match route.path {
-            "/services/{service}/instances/{instance}/heartbeat" => {
-                Some(Self::Heartbeat(parts.next()?, parts.nth(1)?))
+        let path = uri.path();
+        match *method {
+            Method::GET => Some(Self::Service(as_it_stands(path.strip_prefix("/services/")?)?)),
+            Method::PUT => {
+                let (service, rest) = path.strip_prefix("/services/")?.split_once('/')?;
+                let instance = rest.strip_prefix("instances/")?.strip_suffix("/heartbeat")?;
+                Some(Self::Heartbeat(as_it_stands(service)?, as_it_stands(instance)?))
             }
-            "/services/{service}" => Some(Self::Service(parts.next()?)),
-            "/heartbeat" => Some(Self::FlatHeartbeat),
+            Method::POST if path == "/heartbeat" => Some(Self::FlatHeartbeat),
             _ => None,
+        }
+    }
+
+    /// What the table says of it, without going through the table each time.
+    pub(super) fn route(self) -> &'static Route {
+        static ROUTES: LazyLock<[&Route; 3]> = LazyLock::new(|| {
+            let calls = [
+                (Method::GET, "/services/s"),
+                (Method::PUT, "/services/s/instances/i/heartbeat"),
+                (Method::POST, "/heartbeat"),
+            ];
+            calls.map(|(method, path)| {
+                routes::find(&method, path).unwrap_or_else(|| unreachable!("{method} {path} is in the table"))
+            })
+        });
+        let [service, heartbeat, flat_heartbeat] = *ROUTES;
+        match self {
+            Self::Service(_) => service,
+            Self::Heartbeat(..) => heartbeat,
+            Self::FlatHeartbeat => flat_heartbeat,
         }
     }
 
@@ -65,18 +85,18 @@ impl<'a> Hot<'a> {
         }
     }
 
-    /// The answer to a call that may do what `access` says.
+    /// The answer to a call that came from `peer` at `begun` and may do what `access` says.
     pub(super) async fn answer<B: Arriving>(
         self,
         node: &Node,
         access: Access,
         headers: &HeaderMap,
         body: B,
-        peer: IpAddr,
+        (peer, begun): (IpAddr, Moment),
     ) -> Whole {
         let address = || Some(address(node, headers, peer));
         let answered = match self {
-            Self::Service(name) => service(node, name, headers),
+            Self::Service(name) => read::one_service(node, name, headers, false, begun),
             Self::Heartbeat(service, instance) => {
                 heartbeat(node, (service, instance), (&access, address), headers, body).await
             }
@@ -85,16 +105,13 @@ impl<'a> Hot<'a> {
                 Err(failure) => Err(failure),
             },
         };
-        let mut answer = answered.unwrap_or_else(Failure::whole);
-        // Where the router puts it.
-        let length = answer.body().size_hint().lower();
-        answer.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-        answer
+        answered.unwrap_or_else(Failure::whole)
     }
 }
 
-fn service(node: &Node, name: &str, headers: &HeaderMap) -> Result<Whole, Failure> {
-    read::one_service(node, name, headers, false, clock::now())
+/// A part of a path that is a name as it stands: one part, and nothing to decode.
+fn as_it_stands(part: &str) -> Option<&str> {
+    (!part.is_empty() && !part.bytes().any(|byte| matches!(byte, b'/' | b'%'))).then_some(part)
 }
 
 async fn heartbeat<B: Arriving>(

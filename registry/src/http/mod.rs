@@ -1,24 +1,34 @@
 //! The two dialects over HTTP/1.1, and what operators ask: health, metrics, the page.
 //!
 //! In: connections.
-//! Owns: the routes, who may call them, the mapping of outcomes to statuses and problem documents.
+//! Owns: the routes, who may call them and how often, how many connections and how many bytes of answers there may be,
+//! what is refused first under load, the mapping of outcomes to statuses and problem documents.
 //! Out: calls of the `lease` handle; answers from the `view` and the metrics.
 
 mod app;
 mod auth;
 mod body;
 mod caller;
+#[cfg(test)]
+mod document;
+mod doors;
 mod entry;
 mod flat;
 mod gate;
+mod guard;
 mod hot;
+mod load;
+mod local;
 mod operator;
 mod problem;
 mod query;
+mod rate;
 mod read;
 mod routes;
 mod sample;
+mod sending;
 mod serve;
+mod stall;
 
 use std::sync::{
     Arc,
@@ -28,10 +38,16 @@ use std::sync::{
 use tokio::sync::watch;
 
 pub use self::{
+    app::{Answered, App},
     auth::Tokens,
+    body::Arriving,
+    doors::Entrance,
+    guard::Guard,
+    local::{local_name, serve_local},
     problem::Failure,
     routes::{About, Need, ROUTES, Route},
     sample::sample,
+    sending::Sent,
     serve::{Answer, serve, serve_with},
 };
 use crate::{
@@ -56,6 +72,8 @@ pub struct Node {
     pub tokens: Tokens,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// What it takes on at a time.
+    pub guard: Guard,
     /// This node's name, for people.
     pub node_id: String,
     /// Set once the node is asked to stop: not ready any more, and connections are closed after their next answer.

@@ -20,8 +20,10 @@ pub(super) async fn livez() -> Whole {
     json(StatusCode::OK, &Status { status: "alive" })
 }
 
+/// The process answers.
 #[derive(Serialize)]
-struct Status {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Alive"))]
+pub(super) struct Status {
     status: &'static str,
 }
 
@@ -45,11 +47,14 @@ pub(super) async fn readyz(State(node): State<Arc<Node>>, query: Query) -> Resul
     Ok(json(StatusCode::OK, &Ready { status: "ready", held: census.held }))
 }
 
+/// The node answers.
 #[derive(Serialize)]
-struct Ready {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Ready {
     status: &'static str,
-    /// Ready all the same: the lists are whole, with those that are held among them.
+    /// As in Health; left out when nothing is held. Ready all the same: the lists are whole, with those that are held among them.
     #[serde(skip_serializing_if = "is_zero")]
+    #[cfg_attr(test, schemars(range(min = 1)))]
     held: usize,
 }
 
@@ -58,19 +63,26 @@ const fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
+/// The state of a node.
 #[derive(Serialize)]
-struct Health<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Health<'a> {
+    #[cfg_attr(test, schemars(extend("enum" = ["healthy", "degraded"])))]
     status: &'static str,
     node: &'a str,
     version: &'static str,
+    /// It cannot see its store.
     blind: bool,
     sight_age_seconds: f64,
     store_reachable: bool,
     breaker: &'static str,
     services: usize,
     instances: usize,
+    /// Too many instances are silent at once: none of them expires.
     brake_engaged: bool,
+    /// Instances that have beaten, but not for two thirds of their TTL.
     silent: usize,
+    /// Of those, the ones that are listed although their TTL is over.
     held: usize,
 }
 

@@ -1,20 +1,39 @@
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
 use registry_wire::{BodyError, FieldError, Problem, ProblemType, Ttl, problem};
 
 use super::hot::{NOSNIFF, Whole};
-use crate::{entry::Key, lease::Refusal};
+use crate::{
+    entry::Key,
+    lease::{Cap, Refusal},
+    metrics::Refused,
+};
 
 /// Seconds after which to come back when this node cannot say: about the time that another look takes.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// Seconds after which to come back where a cap is reached: others have to go first.
+const FULL_RETRY_AFTER_SECONDS: u32 = 30;
+
 /// An answer that is not a success.
 #[derive(Debug)]
-pub struct Failure(pub(super) Box<Problem>);
+pub struct Failure {
+    problem: Box<Problem>,
+    refused: Option<Refused>,
+}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(problem))
+        Self { problem: Box::new(problem), refused: None }
+    }
+}
+
+impl Failure {
+    /// For this reason, which is counted.
+    pub(super) fn because(self, refused: Refused) -> Self {
+        Self { refused: Some(refused), ..self }
     }
 }
 
@@ -22,6 +41,12 @@ impl Failure {
     /// This node does not know; `why` begins like "this node …".
     pub(super) fn unavailable(why: &str) -> Self {
         Self::unavailable_for(why, RETRY_AFTER_SECONDS)
+    }
+
+    /// Too much is asked for; there may be room again after this time.
+    pub(super) fn overloaded(detail: impl Into<String>, wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Problem::new(ProblemType::Overloaded, detail).retry_after(seconds).into()
     }
 
     fn unavailable_for(why: &str, seconds: u32) -> Self {
@@ -49,9 +74,34 @@ impl Failure {
             Refusal::Blind { why, ttl } => Self::unavailable_for(why, beat_again(*ttl)),
             Refusal::Overloaded => {
                 let detail = "More registrations arrive than the store takes. Try again a little later.";
-                Problem::new(ProblemType::Overloaded, detail).retry_after(RETRY_AFTER_SECONDS).into()
+                Self::overloaded(detail, Duration::ZERO).because(Refused::Queue)
             }
+            Refusal::Full(cap) => Self::full(*cap, key),
         }
+    }
+
+    fn full(cap: Cap, key: &Key) -> Self {
+        let (refused, what) = match cap {
+            Cap::Instances(most) => {
+                (Refused::Instances, format!("The registry holds {most} instances (REGISTRY_MAX_INSTANCES)"))
+            }
+            Cap::Services(most) => {
+                (Refused::Services, format!("The registry holds {most} services (REGISTRY_MAX_SERVICES)"))
+            }
+            Cap::InstancesOfService(most) => (
+                Refused::InstancesOfService,
+                format!(
+                    "Service '{}' has {most} instances (REGISTRY_MAX_INSTANCES_PER_SERVICE)",
+                    key.service
+                ),
+            ),
+        };
+        let detail = format!(
+            "{what}, and no more may be added; those that are there stay, and can be replaced. Let others go, or \
+             raise the cap."
+        );
+        let problem = Problem::new(ProblemType::Full, detail).retry_after(FULL_RETRY_AFTER_SECONDS);
+        Self::from(problem).because(refused)
     }
 }
 
@@ -86,21 +136,24 @@ fn sentence(error: &FieldError) -> String {
 impl Failure {
     /// The problem document.
     pub(super) fn whole(self) -> Whole {
-        let status =
-            http::StatusCode::from_u16(self.0.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        let status = http::StatusCode::from_u16(self.problem.status)
+            .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.problem).unwrap_or_default();
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
         headers.insert(NOSNIFF.0, NOSNIFF.1);
-        if let Some(seconds) = self.0.retry_after_seconds {
+        if let Some(seconds) = self.problem.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if self.0.is(ProblemType::Unauthorized) {
+        if self.problem.is(ProblemType::Unauthorized) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         let mut response = Whole::new(body.into());
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        if let Some(refused) = self.refused {
+            response.extensions_mut().insert(refused);
+        }
         response
     }
 }

@@ -46,6 +46,8 @@ pub enum Need {
 pub struct Route {
     /// Its method. `GET` stands for `HEAD` too.
     pub method: Method,
+    /// Its name in `openapi.json`.
+    pub name: &'static str,
     /// Its path; a part in braces stands for any one that is not empty.
     pub path: &'static str,
     /// What it needs.
@@ -53,10 +55,10 @@ pub struct Route {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal: $need:expr => $router:ident($handler:path);)*) => {
-        /// Every call that there is. `openapi.json` describes each.
+    ($($method:ident $path:literal $name:literal: $need:expr => $router:ident($handler:path);)*) => {
+        /// Every call that there is. `openapi.json` is made from it.
         pub const ROUTES: &[Route] =
-            &[$(Route { method: Method::$method, path: $path, need: $need }),*];
+            &[$(Route { method: Method::$method, name: $name, path: $path, need: $need }),*];
 
         /// The routes, without the gate before them.
         pub(super) fn router(node: Arc<Node>) -> Router {
@@ -69,25 +71,25 @@ macro_rules! routes {
 }
 
 routes! {
-    PUT "/services/{service}/instances/{instance}/heartbeat": Need::Beat(About::Path) => put(entry::heartbeat);
-    PUT "/services/{service}/instances/{instance}": Need::Register(About::Path) => put(entry::register);
-    DELETE "/services/{service}/instances/{instance}": Need::Register(About::Path) => delete(entry::deregister);
-    GET "/services/{service}/instances/{instance}": Need::Read(About::Path) => get(read::instance);
+    PUT "/services/{service}/instances/{instance}/heartbeat" "heartbeat": Need::Beat(About::Path) => put(entry::heartbeat);
+    PUT "/services/{service}/instances/{instance}" "register": Need::Register(About::Path) => put(entry::register);
+    DELETE "/services/{service}/instances/{instance}" "deregister": Need::Register(About::Path) => delete(entry::deregister);
+    GET "/services/{service}/instances/{instance}" "getInstance": Need::Read(About::Path) => get(read::instance);
     // An operator's drain needs more: the handlers ask `Operator`.
-    PUT "/services/{service}/instances/{instance}/drain": Need::Register(About::Path) => put(entry::drain);
-    DELETE "/services/{service}/instances/{instance}/drain": Need::Register(About::Path) => delete(entry::undrain);
-    GET "/services": Need::Read(About::All) => get(read::services);
-    GET "/services/{service}": Need::Read(About::Path) => get(read::service);
-    GET "/instances": Need::Read(About::Query) => get(read::instances);
-    POST "/register": Need::Register(About::Body) => post(flat::register);
-    POST "/heartbeat": Need::Beat(About::Body) => post(flat::heartbeat);
-    DELETE "/deregister/{service_name}": Need::Register(About::Path) => delete(flat::deregister);
-    GET "/livez": Need::Nothing => get(operator::livez);
-    GET "/readyz": Need::Nothing => get(operator::readyz);
-    GET "/health": Need::ReadFromElsewhere => get(operator::health);
-    GET "/metrics": Need::ReadFromElsewhere => get(operator::metrics);
-    GET "/openapi.json": Need::Nothing => get(operator::openapi);
-    GET "/": Need::Nothing => get(operator::page);
+    PUT "/services/{service}/instances/{instance}/drain" "drain": Need::Register(About::Path) => put(entry::drain);
+    DELETE "/services/{service}/instances/{instance}/drain" "undrain": Need::Register(About::Path) => delete(entry::undrain);
+    GET "/services" "listServices": Need::Read(About::All) => get(read::services);
+    GET "/services/{service}" "getService": Need::Read(About::Path) => get(read::service);
+    GET "/instances" "listInstances": Need::Read(About::Query) => get(read::instances);
+    POST "/register" "flatRegister": Need::Register(About::Body) => post(flat::register);
+    POST "/heartbeat" "flatHeartbeat": Need::Beat(About::Body) => post(flat::heartbeat);
+    DELETE "/deregister/{service_name}" "flatDeregister": Need::Register(About::Path) => delete(flat::deregister);
+    GET "/livez" "livez": Need::Nothing => get(operator::livez);
+    GET "/readyz" "readyz": Need::Nothing => get(operator::readyz);
+    GET "/health" "health": Need::ReadFromElsewhere => get(operator::health);
+    GET "/metrics" "metrics": Need::ReadFromElsewhere => get(operator::metrics);
+    GET "/openapi.json" "openapi": Need::Nothing => get(operator::openapi);
+    GET "/" "page": Need::Nothing => get(operator::page);
 }
 
 /// What a call that is not in the table needs: it is refused in any case, and who has no right learns nothing of it.

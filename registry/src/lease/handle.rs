@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use registry_wire::{
     Metadata, Session, Ttl,
     request::{Drain, Heartbeat, Register},
@@ -12,7 +12,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Beats, BrakeEvent, Census, Core, Ended, Heard, Look, Notice, Outcome, Registration, Submission, Write,
+    Beats, Bounds, BrakeEvent, Cap, Census, Core, Counts, Ended, Heard, Look, Notice, Outcome, Registration,
+    Room, Submission, Write,
 };
 use crate::{
     clock::{self, Moment, Sight, Sighting},
@@ -24,7 +25,7 @@ use crate::{
 pub(crate) const COMMIT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Leases looked at in one hold of the lock, so that a million of them keep no beat waiting.
-const LEASES_PER_LOCK: usize = 1000;
+const LEASES_PER_LOCK: usize = 100;
 
 /// Who calls: the peer's address, or what a trusted proxy says of it.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +64,8 @@ pub enum Refusal {
     },
     /// More changes at once than the store takes.
     Overloaded,
+    /// There is a cap on how many may be there, and the instance is not.
+    Full(Cap),
 }
 
 /// The leases of this node, shared by the stages.
@@ -73,13 +76,43 @@ pub struct Leases {
     look: Look,
     submit: mpsc::Sender<Submission>,
     default_ttl: Ttl,
+    bounds: Bounds,
 }
 
 impl Leases {
-    /// Leases without an entry. `submit` leads to flush.
-    pub fn new(sight: Sight, look: Look, submit: mpsc::Sender<Submission>, default_ttl: Ttl) -> Arc<Self> {
+    /// Leases without an entry. `submit` leads to flush, and has more places than `bounds`.
+    pub fn new(
+        sight: Sight,
+        look: Look,
+        submit: mpsc::Sender<Submission>,
+        default_ttl: Ttl,
+        bounds: Bounds,
+    ) -> Arc<Self> {
         let core = Mutex::new(Core::new(sight.blind_after()));
-        Arc::new(Self { core, sight, look, submit, default_ttl })
+        Arc::new(Self { core, sight, look, submit, default_ttl, bounds })
+    }
+
+    /// What may be added in one batch to the entries that there are now.
+    pub fn room(&self) -> Room<'_> {
+        Room::new(&self.bounds, self.len())
+    }
+
+    /// How many places there are in the queue before the store, and how many of them are taken.
+    pub fn queue(&self) -> (usize, usize) {
+        self.bounds.queue()
+    }
+
+    /// Whether this entry is there, or may be added.
+    fn has_room_for(&self, key: &Key) -> Result<(), Cap> {
+        let instances = {
+            let core = self.core.lock();
+            if core.lease(key).is_some() {
+                return Ok(());
+            }
+            core.len()
+        };
+        let (services, of_service) = (self.bounds.count)(&key.service);
+        Counts { instances, services, of_service }.room(&self.bounds.limits)
     }
 
     /// What this node sees at `now`.
@@ -101,11 +134,23 @@ impl Leases {
 
     /// Judges what can be seen at `now`: which leases have ended, and whether the brake holds them.
     pub fn judge(&self, now: Moment) {
-        let sighting = self.sight.at(now);
-        while self.core.lock().sift(&sighting, LEASES_PER_LOCK) {}
-        while self.core.lock().judge(&sighting, LEASES_PER_LOCK) {}
+        self.judge_at(&self.sight.at(now));
         let events = self.core.lock().take_brake_events();
         events.into_iter().for_each(log);
+    }
+
+    fn judge_at(&self, sighting: &Sighting) {
+        while self.part(|core| core.sift(sighting, LEASES_PER_LOCK)) {}
+        while self.part(|core| core.judge(sighting, LEASES_PER_LOCK)) {}
+    }
+
+    /// Does a part of something with the leases, after which it is a waiting beat's turn: without that the next part
+    /// would have the lock again before whoever waits for it is awake.
+    fn part<T>(&self, part: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.core.lock();
+        let done = part(&mut core);
+        MutexGuard::unlock_fair(core);
+        done
     }
 
     /// Makes this node blind; see [`Sight::lose`].
@@ -168,13 +213,24 @@ impl Leases {
     }
 
     /// A registration. Returns the entry, and whether it is new.
+    ///
+    /// A cap counts again where the change is decided. It is looked at here first so that those who come in vain cost
+    /// the store one read of its log together, and take no place in the queue from those who are there.
     pub async fn register(
         &self,
         key: &Key,
         register: Register,
         caller: &Caller,
     ) -> Result<(Box<Record>, bool), Refusal> {
-        let registration = self.registration(clock::now(), key, register, caller)?;
+        let arrived = clock::now();
+        let registration = self.registration(arrived, key, register, caller)?;
+        if self.has_room_for(key).is_err() {
+            // It may have been registered at another node a moment ago, and is not refused then.
+            if !self.look.after(arrived).await {
+                return Err(Refusal::Unavailable("the change log could not be read in time"));
+            }
+            self.has_room_for(key).map_err(Refusal::Full)?;
+        }
         self.write(key, Write::Register(Box::new(registration)), caller).await
     }
 
@@ -232,19 +288,26 @@ impl Leases {
 
     async fn write(&self, key: &Key, write: Write, caller: &Caller) -> Result<(Box<Record>, bool), Refusal> {
         self.must_see(clock::now())?;
+        let place = match &write {
+            // Of a beat, which is never refused for want of a place: it waits for one as it waits for its commit.
+            Write::Status { .. } => None,
+            write => Some(self.bounds.place(write.bytes()).ok_or(Refusal::Overloaded)?),
+        };
         let (reply, outcome) = oneshot::channel();
-        let submission = Submission { key: key.clone(), write, actor: caller.actor(), reply };
-        self.submit.try_send(submission).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refusal::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Refusal::Unavailable("this node is shutting down"),
-        })?;
-        match timeout(COMMIT_DEADLINE, outcome).await {
-            Ok(Ok(Outcome::Done { record, new })) => Ok((record, new)),
-            Ok(Ok(Outcome::Unknown)) => Err(Refusal::Unknown),
-            Ok(Ok(Outcome::Superseded)) => Err(Refusal::Superseded),
-            Ok(Ok(Outcome::Unavailable(_)) | Err(_)) => {
+        let submission = Submission { key: key.clone(), write, actor: caller.actor(), reply, place };
+        let answered = timeout(COMMIT_DEADLINE, async {
+            self.submit.send(submission).await.ok()?;
+            Some(outcome.await)
+        });
+        match answered.await {
+            Ok(Some(Ok(Outcome::Done { record, new }))) => Ok((record, new)),
+            Ok(Some(Ok(Outcome::Unknown))) => Err(Refusal::Unknown),
+            Ok(Some(Ok(Outcome::Superseded))) => Err(Refusal::Superseded),
+            Ok(Some(Ok(Outcome::Full(cap)))) => Err(Refusal::Full(cap)),
+            Ok(Some(Ok(Outcome::Unavailable(_)) | Err(_))) => {
                 Err(Refusal::Unavailable("the store did not take it"))
             }
+            Ok(None) => Err(Refusal::Unavailable("this node is shutting down")),
             Err(_) => Err(Refusal::Unavailable("the store did not answer in time")),
         }
     }
@@ -306,7 +369,7 @@ impl Leases {
     /// Beats that other nodes acknowledged.
     pub fn heard_elsewhere(&self, ids: &[EntryId], now: Moment) {
         for ids in ids.chunks(LEASES_PER_LOCK) {
-            self.core.lock().heard_elsewhere(ids, now);
+            self.part(|core| core.heard_elsewhere(ids, now));
         }
     }
 
@@ -315,7 +378,7 @@ impl Leases {
         let beaten = self.core.lock().beaten();
         let mut beats = Beats { ids: Vec::with_capacity(beaten.len()), ..Beats::default() };
         for beaten in beaten.chunks(LEASES_PER_LOCK) {
-            self.core.lock().take_beats(beaten, &mut beats);
+            self.part(|core| core.take_beats(beaten, &mut beats));
         }
         beats
     }
@@ -323,12 +386,14 @@ impl Leases {
     /// See [`Core::beats_written`].
     pub fn beats_written(&self, ids: &[EntryId]) {
         for ids in ids.chunks(LEASES_PER_LOCK) {
-            self.core.lock().beats_written(ids);
+            self.part(|core| core.beats_written(ids));
         }
     }
 
     /// See [`Core::newly_ended`].
     pub fn newly_ended(&self, sighting: &Sighting) -> Vec<EntryId> {
+        // In parts first: it judges what is left in one.
+        self.judge_at(sighting);
         self.core.lock().newly_ended(sighting)
     }
 

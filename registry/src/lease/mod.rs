@@ -2,9 +2,10 @@
 //!
 //! In: calls from `http`; changes and foreign beats from `fanout`.
 //! Owns: each lease's session, status, TTL and last beat; which beats are not written yet; which leases have ended, and
-//! the brake that holds them while too many are silent.
+//! the brake that holds them while too many are silent; how many entries there may be, and changes that wait.
 //! Out: acknowledgements to `http`; [`Submission`]s, batches of beats and ended leases to `flush`.
 
+mod bounds;
 mod brake;
 mod core;
 mod expiry;
@@ -14,6 +15,7 @@ mod sessions;
 mod table;
 
 pub use self::{
+    bounds::{Bounds, Cap, Count, Counts, Room},
     brake::{BrakeEvent, Census, Notice},
     core::{Beats, Core, Heard},
     expiry::Ended,
@@ -26,7 +28,7 @@ pub(crate) use self::{handle::COMMIT_DEADLINE, look::DEADLINE as LOOK_DEADLINE};
 use std::time::Duration;
 
 use registry_wire::{Endpoint, HealthPath, Metadata, Output, Reason, Session, Status, Ttl};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     clock::Moment,
@@ -118,6 +120,22 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// About how many bytes a client sent with it.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Register(registration) => {
+                let Registration { endpoint, health_endpoint, metadata, output, .. } = registration.as_ref();
+                let metadata: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+                let output = output.as_ref().map_or(0, |output| output.as_str().len());
+                endpoint.as_str().len() + health_endpoint.as_str().len() + metadata + output
+            }
+            // At most a session and a reason.
+            _ => 0,
+        }
+    }
+}
+
 /// What became of a [`Write`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -132,6 +150,8 @@ pub enum Outcome {
     Unknown,
     /// The session that the call named has ended.
     Superseded,
+    /// It would add an entry, and there is a cap.
+    Full(Cap),
     /// The store did not take it; it may still have been committed. In words for the log.
     Unavailable(String),
 }
@@ -147,4 +167,7 @@ pub struct Submission {
     pub actor: Option<String>,
     /// Where the outcome goes. Closed: nobody waits any more, and nothing was promised.
     pub reply: oneshot::Sender<Outcome>,
+    /// Its places in the queue of changes that clients ask for. The node's own changes, and those of status that beats
+    /// bring, have none: they are bounded by the entries that there are.
+    pub place: Option<OwnedSemaphorePermit>,
 }

@@ -15,7 +15,7 @@ use crate::{
     entry::{Change, EntryId, Key, Revision},
     fanout::Applier,
     flush::{batch::Batch, buffer::Buffer},
-    lease::{Leases, Looks, Outcome, Submission},
+    lease::{Bounds, Leases, Looks, Outcome, Submission},
     store::{BeatRow, BeatsWritten, Committed, Loaded, LogPage, LogRow, Mutation, Standing, Writer},
     view::View,
 };
@@ -289,7 +289,7 @@ impl Node {
     pub(super) fn new(generation: u64, writer: Writer, clock: Clock, deaf: bool) -> Self {
         let (look, _) = Looks::new();
         let (submit, _) = mpsc::channel(1);
-        let leases = Leases::new(Sight::ticking(TICK), look, submit, Ttl::default());
+        let leases = Leases::new(Sight::ticking(TICK), look, submit, Ttl::default(), Bounds::none());
         let view = Arc::new(View::default());
         let applier = Applier::new(Arc::clone(&leases), Arc::clone(&view));
         Self {

@@ -128,6 +128,7 @@ impl World {
                     Outcome::Done { .. } => Answer::Done,
                     Outcome::Unknown => Answer::Unknown,
                     Outcome::Superseded => Answer::Superseded,
+                    Outcome::Full(cap) => unreachable!("nothing is bounded here: {cap:?}"),
                     Outcome::Unavailable(_) => Answer::Unavailable,
                 };
                 self.answer(number, op, answer);

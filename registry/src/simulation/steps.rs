@@ -258,7 +258,7 @@ impl World {
     pub(super) fn submit(&mut self, number: usize, key: Key, write: Write, to: ReplyTo) {
         let (reply, outcome) = oneshot::channel();
         let node = &mut self.nodes[number];
-        node.waiting.push_back(Submission { key, write, actor: None, reply });
+        node.waiting.push_back(Submission { key, write, actor: None, reply, place: None });
         node.replies.push((outcome, to));
         self.wake_commit(number);
     }
@@ -305,7 +305,8 @@ impl World {
         let node = &mut self.nodes[number];
         match (std::mem::replace(&mut node.commit, Commit::Idle), response) {
             (Commit::Reading { submissions, attempts }, Response::Standings(standings)) => {
-                self.commit_batch(number, Batch::decide(submissions, standings), attempts);
+                let batch = Batch::decide(submissions, standings, node.leases.room());
+                self.commit_batch(number, batch, attempts);
             }
             (Commit::Reading { submissions, .. }, _) => self.refuse_batch(number, submissions),
             (Commit::Committing { batch, attempts }, Response::Committed(Committed::Done(changes))) => {

@@ -33,7 +33,8 @@ impl FromStr for StoreUrl {
             "postgres" | "postgresql" => Ok(Self::Postgres(Hosts::parse(url)?)),
             "sqlite" => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
-                if path.is_empty() || path.starts_with('?') {
+                // A scheme that stands twice would be taken off twice, and what is left name no file, or memory.
+                if path.is_empty() || path.starts_with('?') || path.starts_with("sqlite:") {
                     return Err(UrlError("the database URL names no file: sqlite://path".into()));
                 }
                 if path.starts_with(":memory:") || path.contains("mode=memory") {

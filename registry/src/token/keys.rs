@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use secrecy::zeroize::Zeroizing;
 
 use super::{AUDIENCE, Claims, PATTERNS_MAX, Right, TOKEN_MAX, Word, hmac, random_id};
+use crate::files::{self, Text};
 
 /// Shortest secret, in bytes: as long as what HMAC-SHA-256 gives (RFC 7518 section 3.2).
 const SECRET_MIN: usize = 32;
@@ -22,9 +23,6 @@ const VARIETY_MIN: usize = 16;
 
 /// Keys in a file.
 const KEYS_MAX: usize = 32;
-
-/// The longest file that is read, in bytes.
-pub(super) const FILE_MAX: u64 = 8 << 20;
 
 /// What is wrong with a file of keys or of revocations, or why it could not be written. One line, without a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -197,19 +195,8 @@ fn secret_bytes(hex: &str) -> Result<Zeroizing<Vec<u8>>, String> {
 }
 
 /// A file's text, of bounded length.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, KeyError> {
-    let fail = |error: io::Error| KeyError::io(path, "read", &error);
-    let mut text = Zeroizing::new(String::new());
-    // Before it is opened: a pipe would wait for a writer.
-    if !fs::metadata(path).map_err(fail)?.is_file() {
-        return Err(KeyError(format!("'{}' is not a file", path.display())));
-    }
-    let file = fs::File::open(path).map_err(fail)?;
-    io::Read::read_to_string(&mut io::Read::take(file, FILE_MAX + 1), &mut text).map_err(fail)?;
-    if text.len() as u64 > FILE_MAX {
-        return Err(KeyError(format!("'{}' is longer than {} MiB", path.display(), FILE_MAX >> 20)));
-    }
-    Ok(text)
+pub(super) fn read(path: &Path) -> Result<Text, KeyError> {
+    files::read(path).map_err(|error| KeyError::io(path, "read", &error))
 }
 
 /// Makes a key and puts it first into a file, which is made, for its owner alone, where there is none. Returns its id.

@@ -10,9 +10,10 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
-use tracing::{error, info};
+use tracing::info;
 
 use super::{Claims, KeyError, Keys, Revoked, Word, keys::read};
+use crate::files::{Source, Text, Watched};
 
 /// Tokens that are remembered as good. Only what a key has signed comes here, so a flood of others drives nobody out.
 pub(super) const KNOWN_MAX: usize = 16_384;
@@ -72,7 +73,7 @@ impl State {
 /// Says of tokens what they give, by files that may change while it does.
 pub struct Verifier {
     state: RwLock<Arc<State>>,
-    files: Mutex<(Watched<Keys>, Option<Watched<Revoked>>)>,
+    files: Mutex<Files>,
 }
 
 impl fmt::Debug for Verifier {
@@ -89,17 +90,19 @@ impl Verifier {
     /// # Errors
     /// One of them cannot be used: the name of its setting, and why.
     pub fn open(keys: &Path, revoked: Option<&Path>) -> Result<Self, KeyError> {
-        let (keys, keys_file) = Watched::open(KEYS, keys, Keys::parse)?;
+        let keys = TokenFile { setting: KEYS, path: keys.to_owned(), parse: Keys::parse };
+        let (keys, keys_file) = Watched::open(keys)?;
         let (revoked, revoked_file) = match revoked {
             Some(path) => {
-                let (revoked, file) = Watched::open(REVOKED, path, Revoked::parse)?;
+                let file = TokenFile { setting: REVOKED, path: path.to_owned(), parse: Revoked::parse };
+                let (revoked, file) = Watched::open(file)?;
                 (revoked, Some(file))
             }
             None => (Revoked::default(), None),
         };
         Ok(Self {
             state: RwLock::new(State::new(Arc::new(keys), Arc::new(revoked))),
-            files: Mutex::new((keys_file, revoked_file)),
+            files: Mutex::new(Files { keys: keys_file, revoked: revoked_file }),
         })
     }
 
@@ -147,8 +150,8 @@ impl Verifier {
     /// cannot be used changes nothing, and is complained about once.
     pub fn refresh(&self, at_once: bool) {
         let mut files = self.files.lock();
-        let keys = files.0.changed(at_once);
-        let revoked = files.1.as_mut().and_then(|file| file.changed(at_once));
+        let keys = files.keys.changed(at_once);
+        let revoked = files.revoked.as_mut().and_then(|file| file.changed(at_once));
         let old = self.state();
         if let Some(keys) = &keys {
             info!(keys = ?keys.ids(), "the keys of tokens were read again; the first signs");
@@ -164,65 +167,35 @@ impl Verifier {
     }
 }
 
-/// A file, and what was read of it last.
-struct Watched<T> {
+/// Where it is all read from.
+struct Files {
+    keys: Watched<TokenFile<Keys>>,
+    revoked: Option<Watched<TokenFile<Revoked>>>,
+}
+
+/// A file of tokens' keys or of revocations.
+struct TokenFile<T> {
     setting: &'static str,
     path: PathBuf,
     parse: fn(&Path, &str) -> Result<T, KeyError>,
-    /// The text that counts.
-    loaded: Sum,
-    /// Another text that was seen once: it may be half-written.
-    candidate: Option<Sum>,
-    /// The text, or the error, that was complained about last.
-    refused: Option<Sum>,
 }
 
-impl<T> Watched<T> {
-    fn open(
-        setting: &'static str,
-        path: &Path,
-        parse: fn(&Path, &str) -> Result<T, KeyError>,
-    ) -> Result<(T, Self), KeyError> {
-        let named = |error: KeyError| KeyError::new(format!("{setting}: {error}"));
-        let text = read(path).map_err(named)?;
-        let value = parse(path, &text).map_err(named)?;
-        let loaded = digest(text.as_bytes());
-        Ok((value, Self { setting, path: path.to_owned(), parse, loaded, candidate: None, refused: None }))
+impl<T> TokenFile<T> {
+    fn named(&self, error: &KeyError) -> KeyError {
+        KeyError::new(format!("{}: {error}", self.setting))
+    }
+}
+
+impl<T> Source for TokenFile<T> {
+    type Value = T;
+    type Error = KeyError;
+
+    fn read(&self) -> Result<Vec<Text>, KeyError> {
+        read(&self.path).map(|text| vec![text]).map_err(|error| self.named(&error))
     }
 
-    /// What the file says now, if it says something new that can be used.
-    fn changed(&mut self, at_once: bool) -> Option<T> {
-        let text = match read(&self.path) {
-            Ok(text) => text,
-            Err(error) => {
-                self.complain(digest(error.to_string().as_bytes()), &error);
-                return None;
-            }
-        };
-        let sum = digest(text.as_bytes());
-        if sum == self.loaded {
-            (self.candidate, self.refused) = (None, None);
-            return None;
-        }
-        if !at_once && self.candidate != Some(sum) {
-            self.candidate = Some(sum);
-            return None;
-        }
-        match (self.parse)(&self.path, &text) {
-            Ok(value) => {
-                (self.loaded, self.candidate, self.refused) = (sum, None, None);
-                Some(value)
-            }
-            Err(error) => {
-                self.complain(sum, &error);
-                None
-            }
-        }
-    }
-
-    fn complain(&mut self, what: Sum, error: &KeyError) {
-        if self.refused.replace(what) != Some(what) {
-            error!("{}: {error}; what was read before stays in force", self.setting);
-        }
+    fn parse(&self, texts: &[Text]) -> Result<T, KeyError> {
+        let text = texts.first().map_or("", |text| text.as_str());
+        (self.parse)(&self.path, text).map_err(|error| self.named(&error))
     }
 }

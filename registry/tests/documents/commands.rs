@@ -12,16 +12,17 @@
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use tempfile::TempDir;
+use testkit::{Process, wait_until};
 
 use crate::{
     markdown::{Block, Document},
-    support::{Node, REGISTRY, has, program, root, run},
+    support::{Node, REGISTRY, SOON, has, program, root, run},
 };
 
 const MARKS: [&str; 3] = ["run", "containers", "elsewhere"];
 
 /// What stands behind the fence of a block that is no shell's.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     "text",
     "text output",
     "text doctor",
@@ -33,6 +34,7 @@ const OTHERS: [&str; 11] = [
     "ini",
     "sql",
     "dockerfile",
+    "nginx",
 ];
 
 fn is_run(block: &Block) -> bool {
@@ -41,7 +43,14 @@ fn is_run(block: &Block) -> bool {
 
 #[test]
 fn every_block_says_what_it_is_and_who_runs_it() {
-    for path in ["README.md", "INTEGRATION_GUIDE.md", "nginx/README.md", "docs/TOKENS.md"] {
+    for path in [
+        "README.md",
+        "INTEGRATION_GUIDE.md",
+        "SECURITY.md",
+        "nginx/README.md",
+        "docs/TOKENS.md",
+        "docs/TLS.md",
+    ] {
         for block in Document::read(path).blocks {
             let words: Vec<_> = block.info.split(' ').collect();
             let known = match words[0] {
@@ -95,8 +104,13 @@ fn the_pattern_of_an_output_says_what_it_should() {
 
 /// Runs the blocks of a document. Returns how many.
 async fn run_all(path: &str, node: &Node) -> usize {
+    run_all_in(tree().path(), path, node).await
+}
+
+/// [`run_all`] in a [`tree`] of the caller's.
+async fn run_all_in(tree: &Path, path: &str, node: &Node) -> usize {
     let document = Document::read(path);
-    let (tree, home) = (tree(), tempfile::tempdir().unwrap());
+    let home = tempfile::tempdir().unwrap();
     let (here, there) = ("127.0.0.1:8888", format!("127.0.0.1:{}", node.port()));
     let mut count = 0;
     for (index, block) in document.blocks.iter().enumerate().filter(|(_, block)| is_run(block)) {
@@ -106,7 +120,7 @@ async fn run_all(path: &str, node: &Node) -> usize {
             continue;
         }
         let script = block.text.replace("localhost:8888", here).replace(here, &there);
-        let (code, text) = shell(&script, tree.path(), home.path(), &node.url()).await;
+        let (code, text) = shell(&script, tree, home.path(), &node.url()).await;
         let text = text.replace(&there, here);
         let expected = block.info.split(' ').find_map(|word| word.strip_prefix("exit-"));
         let expected = expected.map_or(0, |code| code.parse().unwrap());
@@ -160,6 +174,41 @@ async fn the_commands_of_the_readme_work() {
 async fn the_commands_about_tokens_work() {
     let node = Node::start(&[]).await;
     assert!(run_all("docs/TOKENS.md", &node).await >= 5);
+}
+
+#[tokio::test]
+async fn the_commands_about_tls_make_files_that_work() {
+    if !has("openssl") {
+        return;
+    }
+    let (node, tree) = (Node::start(&[]).await, tree());
+    assert_eq!(run_all_in(tree.path(), "docs/TLS.md", &node).await, 3);
+    let file = |name: &str| tree.path().join("tls").join(name).to_str().unwrap().to_owned();
+    let port = testkit::free_port();
+    let mut serve = Command::new(REGISTRY);
+    serve
+        .env("REGISTRY_LISTEN", format!("127.0.0.1:{port}"))
+        .envs([("REGISTRY_TLS_CERT", file("node.pem")), ("REGISTRY_TLS_KEY", file("node.key"))])
+        .env("REGISTRY_TLS_CLIENT_CA", file("ca.pem"))
+        .current_dir(tree.path());
+    let process = Process::start("registry", tree.path(), &mut serve);
+    // Both of its names and its address, with the certificate of a client: all as the document makes them.
+    for host in ["localhost", "127.0.0.1"] {
+        let mut doctor = Command::new(program("sidecar"));
+        doctor
+            .arg("doctor")
+            .envs([("SERVICE_NAME", "orders"), ("SERVICE_HOST", "127.0.0.1")])
+            .env("REGISTRY_URL", format!("https://{host}:{port}"))
+            .env("REGISTRY_CA_FILE", file("ca.pem"))
+            .env("REGISTRY_CLIENT_CERT_FILE", file("orders.pem"))
+            .env("REGISTRY_CLIENT_KEY_FILE", file("orders.key"));
+        wait_until(SOON, "the registry is ready", async || {
+            assert!(process.ended().is_none(), "{}", process.stderr());
+            run(&mut doctor).await.1.contains("TLS is good, the registry is ready")
+        })
+        .await;
+    }
+    assert!(!process.stderr().contains("WARN"), "nothing is to be warned of: {}", process.stderr());
 }
 
 #[tokio::test]

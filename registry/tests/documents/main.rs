@@ -13,3 +13,4 @@ mod manifests;
 mod markdown;
 mod settings;
 mod support;
+mod threats;

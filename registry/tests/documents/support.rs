@@ -34,7 +34,8 @@ pub(crate) fn program(name: &str) -> PathBuf {
 
 /// Whether a program that an example needs is here; says so if not.
 pub(crate) fn has(name: &str) -> bool {
-    let found = Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    // Not by its exit status: openssl knows no --version.
+    let found = Command::new(name).arg("--version").output().is_ok();
     if !found {
         eprintln!("SKIPPED: there is no {name} on this machine, so the example that needs it was not run");
     }

@@ -19,4 +19,5 @@ mod sidecar_restart;
 mod start_order;
 mod store_faults;
 mod support;
+mod tls;
 mod unreachable;

@@ -5,9 +5,11 @@
 mod blind;
 mod deaths;
 mod documents;
+mod floods;
 mod limits;
 mod log;
 mod names;
 mod pauses;
 mod retries;
 mod support;
+mod tls;

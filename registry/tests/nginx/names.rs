@@ -39,6 +39,10 @@ fn a_list_becomes_servers() {
     let expected = ["127.0.0.1:1", "127.0.0.2:2", "[::1]:3", "127.0.0.1:4"];
     assert_eq!(servers(&output), expected.map(|server| format!("{server} max_fails=0")));
     let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("rate=5000r/s") && text.contains("limit_conn registry_open_changes 4096;"),
+        "{text}"
+    );
     assert!(text.contains("listen 80 backlog=4096;") && text.contains("listen 8888 backlog=4096;"), "{text}");
     assert!(!text.contains('@') || !text.lines().any(|line| line.trim().starts_with('@')), "{text}");
 }
@@ -76,6 +80,10 @@ fn what_is_no_node_is_named() {
         ("REGISTRY_NGINX_DIR", "relative"),
         ("REGISTRY_NGINX_DIR", "/a b"),
         ("REGISTRY_NGINX_LOG", "/a;b"),
+        ("REGISTRY_NGINX_CHANGES_PER_ADDRESS", "0"),
+        ("REGISTRY_NGINX_CHANGES_PER_ADDRESS", "10000000"),
+        ("REGISTRY_NGINX_OPEN_CHANGES_PER_ADDRESS", "0"),
+        ("REGISTRY_NGINX_OPEN_CHANGES_PER_ADDRESS", "1;"),
     ] {
         let output = render("127.0.0.1:1", &[(name, value)]);
         assert_eq!(output.status.code(), Some(64), "{name}={value} {output:?}");

@@ -105,6 +105,9 @@ fn settings_that_cannot_be_used_are_64() {
         (&[("REGISTRY_TICK_MS", "fast")], "REGISTRY_TICK_MS"),
         (&[("REGISTRY_TRUSTED_PROXIES", "10.0.0.0/33")], "REGISTRY_TRUSTED_PROXIES"),
         (&[("REGISTRY_TRUSTED_PROXIES", "10.0.0.1,nginx")], "REGISTRY_TRUSTED_PROXIES"),
+        (&[("REGISTRY_MAX_INSTANCES", "0")], "REGISTRY_MAX_INSTANCES"),
+        (&[("REGISTRY_MAX_CHANGES_PER_TOKEN", "fast")], "REGISTRY_MAX_CHANGES_PER_TOKEN"),
+        (&[("REGISTRY_MAX_CONNECTIONS", "1000000001")], "REGISTRY_MAX_CONNECTIONS"),
         (&[("REGISTRY_LOG", "registry=loud")], "REGISTRY_LOG"),
         (&[("REGISTRY_LOG_FORMAT", "xml")], "REGISTRY_LOG_FORMAT"),
     ] {
@@ -125,6 +128,56 @@ fn settings_that_cannot_be_used_are_64() {
         let (status, error) = ends(arguments, &[]);
         assert_eq!(status, Some(64), "{arguments:?}: {error}");
         one_line(&error, &format!("{arguments:?}"));
+    }
+}
+
+#[test]
+fn files_of_tls_that_cannot_be_used_are_64() {
+    let dir = testkit::memory_dir();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let missing = dir.path().join("missing").to_str().unwrap().to_owned();
+    let (issued, other) = (testkit::Ca::new().issue(&["a"]), testkit::Ca::new().issue(&["b"]));
+    let (certificate, key_of_it) = (file("node.pem", &issued.certificate), file("node.key", &issued.key));
+    let other_key = file("other.key", &other.key);
+    // A key of tokens is none of a certificate.
+    let keys = file("keys", "k 3d1f7c9a5be204688f0e1d2c3b4a59687766554433221100ffeeddccbbaa9988\n");
+    for (settings, named) in [
+        ([("REGISTRY_TLS_CERT", keys.as_str())].as_slice(), "REGISTRY_TLS_KEY is not"),
+        (&[("REGISTRY_TLS_KEY", &keys)], "REGISTRY_TLS_CERT is not"),
+        (&[("REGISTRY_TLS_CLIENT_CA", &keys)], "REGISTRY_TLS_CERT is not"),
+        (&[("REGISTRY_TLS_CERT", &missing), ("REGISTRY_TLS_KEY", &keys)], "REGISTRY_TLS_CERT"),
+        (&[("REGISTRY_TLS_CERT", &certificate), ("REGISTRY_TLS_KEY", &missing)], "REGISTRY_TLS_KEY"),
+        (&[("REGISTRY_TLS_CERT", &certificate), ("REGISTRY_TLS_KEY", &keys)], "REGISTRY_TLS_KEY"),
+        (&[("REGISTRY_TLS_CERT", &certificate), ("REGISTRY_TLS_KEY", &other_key)], "REGISTRY_TLS_KEY"),
+        (
+            &[
+                ("REGISTRY_TLS_CERT", &certificate),
+                ("REGISTRY_TLS_KEY", &key_of_it),
+                ("REGISTRY_TLS_CLIENT_CA", &keys),
+            ],
+            "REGISTRY_TLS_CLIENT_CA",
+        ),
+        // TLS tells nobody apart who may write.
+        (
+            &[
+                ("REGISTRY_TLS_CERT", &certificate),
+                ("REGISTRY_TLS_KEY", &key_of_it),
+                ("REGISTRY_LISTEN", "0.0.0.0:0"),
+            ],
+            "REGISTRY_AUTH_TOKEN",
+        ),
+    ] {
+        let (status, error) = ends(&[], settings);
+        assert_eq!(status, Some(64), "{settings:?}: {error}");
+        one_line(&error, &format!("{settings:?}"));
+        assert!(error.contains(named) && error.len() < 600, "{settings:?}: {error}");
+        for secret in ["3d1f7c9a", issued.key.lines().nth(1).unwrap()] {
+            assert!(!error.contains(secret), "{error}");
+        }
     }
 }
 
@@ -168,8 +221,11 @@ async fn a_second_process_on_the_same_file_is_69() {
 }
 
 /// Each variable beside the flag of the same meaning.
-const SETTINGS: [(&str, &str); 18] = [
+const SETTINGS: [(&str, &str); 28] = [
     ("REGISTRY_LISTEN", "--listen"),
+    ("REGISTRY_TLS_CERT", "--tls-cert"),
+    ("REGISTRY_TLS_KEY", "--tls-key"),
+    ("REGISTRY_TLS_CLIENT_CA", "--tls-client-ca"),
     ("DATABASE_URL", "--database-url"),
     ("DATABASE_URL_FILE", "--database-url-file"),
     ("DATABASE_LISTEN_URL", "--database-listen-url"),
@@ -185,6 +241,13 @@ const SETTINGS: [(&str, &str); 18] = [
     ("REGISTRY_DEFAULT_TTL", "--default-ttl"),
     ("REGISTRY_TICK_MS", "--tick-ms"),
     ("REGISTRY_TRUSTED_PROXIES", "--trusted-proxies"),
+    ("REGISTRY_MAX_INSTANCES", "--max-instances"),
+    ("REGISTRY_MAX_SERVICES", "--max-services"),
+    ("REGISTRY_MAX_INSTANCES_PER_SERVICE", "--max-instances-per-service"),
+    ("REGISTRY_MAX_CHANGES_PER_TOKEN", "--max-changes-per-token"),
+    ("REGISTRY_MAX_CALLS_PER_ADDRESS", "--max-calls-per-address"),
+    ("REGISTRY_MAX_CONNECTIONS", "--max-connections"),
+    ("REGISTRY_MAX_CONNECTIONS_PER_ADDRESS", "--max-connections-per-address"),
     ("REGISTRY_LOG", "--log"),
     ("REGISTRY_LOG_FORMAT", "--log-format"),
 ];
@@ -217,6 +280,7 @@ fn a_flag_means_what_its_variable_means() {
         ("REGISTRY_DEFAULT_TTL", "2"),
         ("REGISTRY_TICK_MS", "9"),
         ("REGISTRY_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("REGISTRY_MAX_SERVICES", "no"),
         ("REGISTRY_LOG", "loud"),
         ("REGISTRY_LOG_FORMAT", "xml"),
     ] {

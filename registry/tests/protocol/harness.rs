@@ -50,7 +50,8 @@ impl Store {
         Node::start_with(Config { changes_waiting, ..config }, Some(dir)).await
     }
 
-    async fn fresh(self) -> (String, TempDir) {
+    /// A database of its own, and the directory that it is in.
+    pub(crate) async fn fresh(self) -> (String, TempDir) {
         let dir = testkit::memory_dir();
         let url = match self {
             Self::Sqlite => format!("sqlite://{}/registry.db", dir.path().display()),
@@ -83,7 +84,7 @@ impl Node {
     }
 
     async fn start_with(config: Config, dir: Option<TempDir>) -> Self {
-        let listener = app::bind(SocketAddr::new(config.listen.ip(), 0)).await.unwrap();
+        let listener = app::bind(SocketAddr::new(config.listen.ip(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app::run(config, listener, async { drop(stopped.await) }));

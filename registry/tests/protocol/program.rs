@@ -32,7 +32,7 @@ pub(crate) fn command(dir: &Path) -> Command {
 pub(crate) struct Program {
     child: Child,
     address: String,
-    client: Client,
+    pub(crate) client: Client,
     log: mpsc::Receiver<String>,
     dir: TempDir,
 }

@@ -66,7 +66,12 @@ impl Issuer {
 
     /// A token of `NAME: PATTERN`s.
     pub(crate) fn token(&self, rights: &[(Right, &str)]) -> String {
-        self.keys.sign(&claims("tester", "id-1", 3600, rights)).unwrap()
+        self.token_of("id-1", rights)
+    }
+
+    /// The same under another id.
+    pub(crate) fn token_of(&self, id: &str, rights: &[(Right, &str)]) -> String {
+        self.keys.sign(&claims("tester", id, 3600, rights)).unwrap()
     }
 }
 

@@ -45,9 +45,17 @@ async fn what_is_no_store_is_refused_without_telling_the_password() {
         "postgres://u:hunter2@a,b,c,d,e/d",
         "postgres://u:hunter2@a,b:port/d",
         "postgres://u:hunter2@a,b/d?target_session_attrs=standby",
+        // A slip that would make the password the name of a database, or a parameter, which logs show.
+        "postgres:u:hunter2@h/d",
+        "postgres:://u:hunter2@h/d",
+        "postgres://u:1/hunter2@h/d",
+        "postgres://u:1?hunter2@h/d",
+        "postgres://u:1#hunter2@h/d",
         "sqlite://",
         "sqlite:",
         "sqlite::memory:",
+        "sqlite://sqlite://",
+        "sqlite://sqlite::memory:",
         "sqlite://x.db?mode=memory",
     ];
     for url in wrong {

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     clock::{self, Sight},
     entry::{Body, Record},
-    lease::{Caller, Looks},
+    lease::{Bounds, Caller, Looks},
     store::LoadedEntry,
 };
 
@@ -27,7 +27,7 @@ pub(in crate::fanout) fn node() -> Node {
     let (look, _) = Looks::new();
     let (submit, _) = mpsc::channel(1);
     let sight = Sight::continuous(Duration::from_secs(1));
-    let leases = Leases::new(sight, look, submit, Ttl::default());
+    let leases = Leases::new(sight, look, submit, Ttl::default(), Bounds::none());
     leases.advance_sight(clock::now(), clock::now());
     let view = Arc::new(View::default());
     Node { applier: Applier::new(Arc::clone(&leases), Arc::clone(&view)), leases, view }

@@ -1,12 +1,18 @@
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::lease::Write;
+use crate::{
+    clock::Sight,
+    config::Limits,
+    entry::Record,
+    flush::decide::tests::{register, stored},
+    lease::{Bounds, Cap, Looks, Write},
+};
 
 fn submission(instance: &str) -> (Submission, oneshot::Receiver<Outcome>) {
     let (reply, outcome) = oneshot::channel();
     let key = Key { service: "a".parse().unwrap(), instance: instance.parse().unwrap() };
-    (Submission { key, write: Write::Undrain { session: None }, actor: None, reply }, outcome)
+    (Submission { key, write: Write::Undrain { session: None }, actor: None, reply, place: None }, outcome)
 }
 
 fn instances(submissions: &[Submission]) -> Vec<&str> {
@@ -43,4 +49,42 @@ fn a_batch_is_bounded() {
     assert_eq!(take_batch(&mut waiting).len(), BATCH);
     assert_eq!(waiting.len(), 3);
     drop(waiters);
+}
+
+/// Many registrations wait for one commit, and none of them is counted yet when the next is decided.
+#[test]
+fn a_batch_fills_a_cap_to_its_last_place_and_replaces_what_is_there() {
+    let (look, _looks) = Looks::new();
+    let (submit, _submissions) = tokio::sync::mpsc::channel(1);
+    let sight = Sight::continuous(std::time::Duration::from_secs(1));
+    let limits = Limits { instances: 3, ..Limits::NONE };
+    let bounds = Bounds::new(limits, 1, std::sync::Arc::new(|_| (0, 0)));
+    let leases = Leases::new(sight, look, submit, registry_wire::Ttl::default(), bounds);
+    let names = ["a", "b", "there", "c", "d", "also-there", "e"];
+    let (submissions, mut waiters): (Vec<_>, Vec<_>) = names
+        .iter()
+        .map(|name| {
+            let (submission, outcome) = submission(name);
+            (Submission { write: register(None), ..submission }, outcome)
+        })
+        .unzip();
+    let standings = names.iter().map(|name| {
+        let entry = name.ends_with("there").then(|| {
+            let stored = stored(None);
+            let record = Record { instance_id: name.parse().unwrap(), ..stored.record };
+            crate::entry::Stored { record, ..stored }
+        });
+        Standing { entry, ..Standing::default() }
+    });
+    let batch = Batch::decide(submissions, standings.collect(), leases.room());
+    let taken = batch.into_submissions();
+    assert_eq!(instances(&taken), ["a", "b", "there", "c", "also-there"]);
+    let mut refused = Vec::new();
+    for (name, waiter) in names.iter().zip(&mut waiters) {
+        if let Ok(outcome) = waiter.try_recv() {
+            assert_eq!(outcome, Outcome::Full(Cap::Instances(3)));
+            refused.push(*name);
+        }
+    }
+    assert_eq!(refused, ["d", "e"]);
 }

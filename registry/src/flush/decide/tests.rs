@@ -27,7 +27,7 @@ fn registration(of: Option<&str>) -> Registration {
     }
 }
 
-fn stored(of: Option<&str>) -> Stored {
+pub(in crate::flush) fn stored(of: Option<&str>) -> Stored {
     let record = Record {
         service_name: key().service,
         instance_id: key().instance,
@@ -52,10 +52,10 @@ fn standing(entry: Option<Stored>, ended: &[&str]) -> Standing {
 
 fn decided(write: Write, standing: Standing) -> Result<Decision, Outcome> {
     let (reply, _) = oneshot::channel();
-    decide(&Submission { key: key(), write, actor: Some("10.0.0.1".into()), reply }, standing)
+    decide(&Submission { key: key(), write, actor: Some("10.0.0.1".into()), reply, place: None }, standing)
 }
 
-fn register(of: Option<&str>) -> Write {
+pub(in crate::flush) fn register(of: Option<&str>) -> Write {
     Write::Register(Box::new(registration(of)))
 }
 

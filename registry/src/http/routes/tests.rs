@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     clock::Sight,
     config::Settings,
-    http::{Tokens, app::App},
-    lease::{Leases, Looks},
+    http::{Guard, Tokens, app::App},
+    lease::{Bounds, Leases, Looks},
     metrics::{Breaker, Metrics},
     view::View,
 };
@@ -21,12 +21,13 @@ fn node(auth_token: Option<&str>) -> Arc<Node> {
     let (submit, _) = mpsc::channel(1);
     let (look, _) = Looks::new();
     Arc::new(Node {
-        leases: Leases::new(Sight::continuous(config.tick), look, submit, config.default_ttl),
+        leases: Leases::new(Sight::continuous(config.tick), look, submit, config.default_ttl, Bounds::none()),
         view: Arc::new(View::default()),
         metrics: Arc::new(Metrics::new().unwrap()),
         breaker: watch::channel(Breaker::Closed).1,
         tokens: Tokens::new(&config),
         trusted_proxies: Vec::new(),
+        guard: Guard::new(config.limits),
         node_id: "under-test".into(),
         stopping: AtomicBool::new(false),
     })

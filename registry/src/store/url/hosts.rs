@@ -20,9 +20,20 @@ pub struct Hosts {
 impl Hosts {
     /// Parses `postgres://user:password@host:port,host:port/database?…`, as libpq does.
     pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
-        let (start, rest) = url.split_once("//").unwrap_or((url, ""));
+        let (start, rest) = url
+            .split_once(':')
+            .and_then(|(scheme, rest)| Some((&url[..=scheme.len()], rest.strip_prefix("//")?)))
+            .ok_or_else(|| UrlError("the database URL must have '//' after its scheme".into()))?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(end);
+        // Else a password would be taken for the name of a database, or for a parameter, and shown in logs.
+        if tail.contains('@') {
+            return Err(UrlError(
+                "the database URL has an '@' behind its hosts: in a password write '/', '?' and '#' as %2F, %3F and %23, \
+                 elsewhere '@' as %40"
+                    .into(),
+            ));
+        }
         let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
         let at = if user.is_empty() { "" } else { "@" };
         let hosts: Vec<&str> = hosts.split(',').collect();
