@@ -17,6 +17,9 @@ use crate::{
     entry::{Entry, EntryId, Key, Packed, Revision},
 };
 
+/// Parts of a wait that the first looks at leases are spread over.
+const PARTS: u32 = 1024;
+
 /// Every lease of this node, without any I/O: data and `now` in, effects out.
 ///
 /// The pulse of a lease is made of atomics that the view shares, so that a beat is in the next answer without a lock.
@@ -100,6 +103,15 @@ impl Lease {
         from.plus(if self.life == Life::Beating { silence(ttl) } else { ttl })
     }
 
+    /// When to look at it first, where it counts from `from`: earlier than there may be something to say of it, by up to
+    /// half of that time, so that leases that come together, as a restart or a load brings them, are not all looked at
+    /// together. Who beats has beaten by then, and is spread over its interval from there on.
+    fn first_turn(&self, from: Moment) -> Moment {
+        let wait = self.next_turn(from).since(from);
+        let part = u32::try_from(self.id.rem_euclid(PARTS.into())).unwrap_or_default();
+        from.plus(wait / 2 + wait / 2 / PARTS * (PARTS - part))
+    }
+
     /// Whether a beat of it was acknowledged here and is not known to be in the store.
     const fn unwritten(&self) -> bool {
         self.beaten || self.in_flight
@@ -124,7 +136,7 @@ impl Lease {
             return;
         }
         brake.becomes(self.id, &mut self.life, Life::Beating);
-        let turn = self.next_turn(self.pulse().last_seen());
+        let turn = self.first_turn(self.pulse().last_seen());
         // A lease that is held or has ended stands nowhere, and the beat may be so old that it ends again before it is
         // known what became of its removal.
         if self.queued.is_none_or(|queued| turn < queued) {
@@ -291,7 +303,7 @@ impl Core {
             ended_sessions.end(ended, seen);
         }
         let mut lease = Lease { ended_sessions, ..Lease::new(Arc::clone(&entry)) };
-        lease.queue(lease.next_turn(seen), &mut self.deadlines);
+        lease.queue(lease.first_turn(seen), &mut self.deadlines);
         self.leases.insert(lease);
         entry
     }

@@ -242,6 +242,32 @@ fn a_shorter_ttl_ends_earlier_and_the_queue_does_not_grow() {
 }
 
 #[test]
+fn leases_that_come_together_are_not_looked_at_together() {
+    const LEASES: u32 = 3000;
+    for beaten in [true, false] {
+        let mut core = Core::default();
+        let sight = Sight::ticking(TICK);
+        sight.advance(at(0.0), at(0.0));
+        let keys: Vec<Key> = (0..LEASES)
+            .map(|id| {
+                let record = record(&format!("i{id}"), None);
+                core.put(id.into(), 1, (&record).into(), None, at(0.0), beaten);
+                record.key()
+            })
+            .collect();
+        while core.sift(&sight.at(at(0.0)), usize::MAX) {}
+        for now in 1..=300_u16 {
+            for key in keys.iter().skip(usize::from(now % 30)).step_by(30) {
+                core.heartbeat(at(now.into()), key, None, None);
+            }
+            let sighting = until(&sight, f64::from(now) - 1.0, now.into());
+            let more = core.sift(&sighting, LEASES as usize / 5);
+            assert!(!more, "at most a fifth of them in one second, beaten before: {beaten}, after {now} s");
+        }
+    }
+}
+
+#[test]
 fn an_entry_that_took_the_place_of_another_has_a_lease_of_its_own() {
     let (mut core, key, sight) = one();
     core.heartbeat(at(1.0), &key, None, None);
