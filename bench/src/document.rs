@@ -62,7 +62,8 @@ fn left_out(text: &mut String, measured: &[Measured]) {
     }
     for group in crate::lines::GROUPS.iter().filter(|group| !measured.iter().any(|one| one.group == *group)) {
         nothing = false;
-        let _ = writeln!(text, "- {}: not asked for (`BENCH_ONLY`)", group.title);
+        let why = if group.apart { "measured apart" } else { "not asked for" };
+        let _ = writeln!(text, "- {}: {why} (`BENCH_ONLY={}`)", group.title, group.name);
     }
     if nothing {
         text.push_str("Nothing.\n");

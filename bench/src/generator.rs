@@ -66,6 +66,19 @@ impl Outcome {
         Duration::from_micros(self.latencies[place].into())
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.sent += other.sent;
+        self.good += other.good;
+        for (status, count) in other.bad {
+            *self.bad.entry(status).or_default() += count;
+        }
+        self.latencies.extend(other.latencies);
+        self.latencies.sort_unstable();
+        self
+    }
+
     fn good(&mut self, took: Duration) {
         self.good += 1;
         self.latencies.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
@@ -93,7 +106,7 @@ pub fn run(plan: &Plan, mut request: impl FnMut(u64, &mut Vec<u8>)) -> io::Resul
     let due = |number: u64| Duration::from_nanos(number * 1_000_000_000 / u64::from(plan.rate));
     let (mut bytes, mut chunk) = (Vec::with_capacity(1024), vec![0; CHUNK]);
     let mut events = Vec::with_capacity(plan.connections);
-    let (begun, mut next) = (Instant::now(), 0);
+    let (begun, mut next, mut last) = (Instant::now(), 0, Duration::ZERO);
     loop {
         let now = begun.elapsed();
         while next < total && due(next) <= now {
@@ -103,7 +116,7 @@ pub fn run(plan: &Plan, mut request: impl FnMut(u64, &mut Vec<u8>)) -> io::Resul
             let connection = &mut connections[place];
             outcome.sent += 1;
             connection.due = Some(due(next));
-            next += 1;
+            (next, last) = (next + 1, now);
             if connection.send(&bytes).is_err() {
                 connection.reopen(plan.address, &poll, place)?;
                 outcome.bad(0);
@@ -111,7 +124,7 @@ pub fn run(plan: &Plan, mut request: impl FnMut(u64, &mut Vec<u8>)) -> io::Resul
             }
         }
         let idle = free.len() == connections.len();
-        if next == total && (idle || now > plan.duration + PATIENCE) {
+        if next == total && (idle || now > last + PATIENCE) {
             break;
         }
         let wait =

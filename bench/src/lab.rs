@@ -158,6 +158,8 @@ impl Lab {
                     .env("REGISTRY_LISTEN", format!("127.0.0.1:{port}"))
                     .env("DATABASE_URL", database)
                     .env("REGISTRY_LOG_FORMAT", "json")
+                    // One token is everybody here, and the store is to be the bound.
+                    .env("REGISTRY_MAX_CHANGES_PER_TOKEN", "1000000")
                     .envs(settings.iter().copied());
                 command
             })

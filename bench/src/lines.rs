@@ -2,6 +2,7 @@
 
 pub mod beats;
 pub mod flat;
+pub mod flood;
 pub mod idle;
 pub mod million;
 pub mod reads;
@@ -26,15 +27,18 @@ pub struct Group {
     pub title: &'static str,
     /// What a reader must know to understand the lines: Markdown.
     pub about: &'static str,
+    /// Measured only where it is asked for by name.
+    pub apart: bool,
 }
 
 /// All groups, in the order of the document.
-pub const GROUPS: [Group; 8] = [
+pub const GROUPS: [Group; 9] = [
     reads::GROUP,
     beats::GROUP,
     flat::GROUP,
     registrations::GROUP,
     million::GROUP,
+    flood::GROUP,
     spread::GROUP,
     restart::GROUP,
     idle::GROUP,
@@ -51,6 +55,7 @@ pub async fn run(group: &Group, lab: &Lab) -> Result<Vec<Line>> {
         "flat" => flat::run(lab).await,
         "registrations" => registrations::run(lab).await,
         "million" => million::run(lab).await,
+        "flood" => flood::run(lab).await,
         "spread" => spread::run(lab).await,
         "restart" => restart::run(lab).await,
         "idle" => idle::run(lab).await,

@@ -71,7 +71,9 @@ async fn measure(cli: &Cli) -> bench::Result<bool> {
     let rounds = Rounds { count: cli.rounds, length: Duration::from_secs(cli.seconds) };
     let lab = Lab::new(&cli.root, &cli.programs, rounds)?;
     let machine = Machine::ask(&cli.root);
-    let wanted = |group: &&Group| cli.only.is_empty() || cli.only.iter().any(|name| name == group.name);
+    let wanted = |group: &&Group| {
+        if cli.only.is_empty() { !group.apart } else { cli.only.iter().any(|name| name == group.name) }
+    };
     let mut measured = Vec::new();
     let mut whole = true;
     for group in GROUPS.iter().filter(wanted) {

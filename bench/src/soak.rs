@@ -28,6 +28,12 @@ const STAY: u64 = 500;
 /// Ended sessions are remembered for an hour: so many are there after an hour of this.
 const ENDED: u32 = CHURN / 2 * 3600;
 
+/// Services whose instances come and go.
+const CHURNING: u64 = 50;
+
+/// Digits of an instance's number in its name.
+const DIGITS: usize = 8;
+
 /// How often it is looked.
 const SAMPLE: Duration = Duration::from_secs(10);
 
@@ -62,8 +68,9 @@ pub async fn run(lab: &Lab, machine: &Machine, minutes: u64) -> Result<(String, 
     ENTRIES.fill(&mut sql).await;
     sql.run(&format!(
         "INSERT INTO ended_sessions (service, instance, session, at) \
-         SELECT 'gone', 'i' || n, lpad(n::text, 32, '0'), clock_timestamp() - n * interval '3600 s' / {ENDED} \
-         FROM generate_series(1, {ENDED}) n"
+         SELECT 'churn-' || n % {CHURNING}, 'c' || lpad(n::text, {DIGITS}, '0') || ':80', lpad(n::text, 32, '0'), \
+         clock_timestamp() - ({ENDED} - n) * interval '3600 s' / {ENDED} \
+         FROM generate_series(0, {ENDED} - 1) n"
     ))
     .await;
     let node = lab.node(&database, &[]).await?;
@@ -102,11 +109,12 @@ pub async fn run(lab: &Lab, machine: &Machine, minutes: u64) -> Result<(String, 
     Ok(document(machine, minutes, &samples, [&beats, &churn], expired))
 }
 
-/// A registration, and the departure of an older one, in turn.
+/// A registration, and the departure of an older one, in turn, under the names that follow those of the hour before: an
+/// index reuses its pages as it would there.
 fn come_and_go(turn: u64, out: &mut Vec<u8>) {
-    let number = turn / 2;
-    let path = |number: u64| format!("/services/churn-{}/instances/c{number}:80", number % 50);
-    match number.checked_sub(STAY) {
+    let number = turn / 2 + u64::from(ENDED);
+    let path = |number: u64| format!("/services/churn-{}/instances/c{number:0DIGITS$}:80", number % CHURNING);
+    match number.checked_sub(STAY).filter(|old| *old >= u64::from(ENDED)) {
         Some(old) if turn % 2 == 1 => entries::delete(out, format_args!("{}?session={old:032}", path(old))),
         None if turn % 2 == 1 => entries::get(out, format_args!("/livez")),
         _ => entries::put(

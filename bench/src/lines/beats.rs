@@ -23,6 +23,7 @@ status. The CPU is that of the node's process and, beside it, of all processes o
 round; Postgres gets one row of beats a second, however many there are. Redis is asked to `SET` a random one of 10,000 keys with a time to live \
 by redis-benchmark on 64 connections without pipelining, and writes nothing to disk. etcd is asked by wrk, on 64 \
 connections, to keep a random one of 10,000 leases alive over its JSON gateway, which is how a program without a client library does it.",
+    apart: false,
 };
 
 const WORK: &str = "native heartbeat, random instances";

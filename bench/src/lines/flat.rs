@@ -18,6 +18,7 @@ pub const GROUP: Group = Group {
     title: "Heartbeats of the flat dialect",
     about: "\
 As the heartbeats above, but by `POST /heartbeat`, where the names stand in the body.",
+    apart: false,
 };
 
 const WORK: &str = "flat `POST /heartbeat`, random instances";

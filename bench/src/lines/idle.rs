@@ -22,6 +22,7 @@ pub const GROUP: Group = Group {
     about: "A node with 1,000 services that beat every 30 s and nobody who reads; a sidecar with its default settings, \
             which beats every 30 s and asks its service for its health every 10 s. CPU as the kernel's scheduler counts \
             it, in nanoseconds. `BENCH_IDLE_SECONDS` is how long.",
+    apart: false,
 };
 
 const ENTRIES: Entries = Entries::new(1_000, 90);

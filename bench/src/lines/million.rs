@@ -25,6 +25,7 @@ pub const GROUP: Group = Group {
             for the disk at each commit. The generator sends by a schedule that no answer moves, on kept connections; \
             latencies count from the moment at which a request was due. `BENCH_MILLION_SECONDS` is how long all of them \
             beat.",
+    apart: false,
 };
 
 const COUNT: u64 = 1_000_000;

@@ -20,6 +20,7 @@ pub const GROUP: Group = Group {
 wrk asks for services by random names on 64 kept connections, as fast as it is answered. 1,000 services have 10 \
 instances each, so an answer names ten instances. Meanwhile 1,000 beats a second arrive at the node over other \
 connections, also while the limit is measured, so that both have as much of the machine.",
+    apart: false,
 };
 
 const WORK: &str = "`GET /services/{name}`, random names, while 1,000 beats/s arrive";

@@ -26,6 +26,7 @@ the node's own SQL function, called by pgbench on 64 connections with a batch of
 transaction of its own: it alone, without HTTP, without what a node reads first, and without fan-out. The plain `INSERT` \
 is one row of four columns a transaction, by pgbench on 64 connections, into a table with a primary key. All three work on \
 the same server in turn.",
+    apart: false,
 };
 
 const WORK: &str = "durable registrations, 64 connections";

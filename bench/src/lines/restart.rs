@@ -18,6 +18,7 @@ pub const GROUP: Group = Group {
     name: "restart",
     title: "A restart of everything",
     about: "Simulated sidecars (`fleet/`) that run the real state machine, with their pauses and repeats; one node.",
+    apart: false,
 };
 
 const SERVICES: u32 = 500;

@@ -27,6 +27,7 @@ pub const GROUP: Group = Group {
     title: "From one node to another",
     about: "150,000 instances that beat every 30 s are 5,000 beats a second. A change is a registration at one node; \
             another is asked for it every 20 ms from the acknowledgement on, so that 20 ms are the polling's own.",
+    apart: false,
 };
 
 /// As many as beat 5,000 times a second.

@@ -34,10 +34,10 @@ fn who_comes_goes() {
         come_and_go(turn, &mut out);
         String::from_utf8(out).unwrap()
     };
-    assert!(text(0).starts_with("PUT /services/churn-0/instances/c0:80 "));
+    assert!(text(0).starts_with("PUT /services/churn-0/instances/c00090000:80 "), "after those of the hour");
     assert!(text(1).starts_with("GET /livez "));
     assert!(
         text(2 * STAY + 1)
-            .starts_with(&format!("DELETE /services/churn-0/instances/c0:80?session={:032} ", 0))
+            .starts_with(&format!("DELETE /services/churn-0/instances/c00090000:80?session={:032} ", 90_000))
     );
 }
