@@ -1,4 +1,4 @@
-use std::str::FromStr;
+use std::{num::IntErrorKind, str::FromStr};
 
 use axum::extract::FromRequestParts;
 use http::{Uri, request::Parts};
@@ -60,16 +60,22 @@ impl Query {
         }
     }
 
-    /// How many to list.
+    /// How many to list. Without a `max`, more than there can be is no mistake.
     ///
     /// # Errors
     /// It is not a number of 1 to `max`.
-    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, FieldError> {
+    pub(super) fn limit(&self, default: usize, max: Option<usize>) -> Result<usize, FieldError> {
         let Some(text) = self.get("limit")? else {
             return Ok(default);
         };
-        let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
-        limit.ok_or_else(|| FieldError::new("limit", format!("must be a number of 1 to {max}")))
+        let limit = match text.parse::<usize>() {
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(usize::MAX),
+            parsed => parsed.ok(),
+        };
+        limit.filter(|limit| (1..=max.unwrap_or(usize::MAX)).contains(limit)).ok_or_else(|| {
+            let most = max.map_or_else(|| "or more".to_owned(), |max| format!("to {max}"));
+            FieldError::new("limit", format!("must be a number of 1 {most}"))
+        })
     }
 
     /// Parameters whose name begins with `prefix`, without it.

@@ -94,7 +94,7 @@ pub(super) async fn services(
     headers: HeaderMap,
     query: Query,
 ) -> Result<Whole, Failure> {
-    let limit = query.limit(usize::MAX, usize::MAX)?;
+    let limit = query.limit(usize::MAX, None)?;
     let after = query.parse::<ServiceName>("after")?;
     let seen = Seen::new(&node, &headers)?;
     let names = node.view.names(&seen.at.sighting, after.as_ref(), limit);
@@ -259,7 +259,7 @@ impl Filter {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .collect(),
             after: after.transpose()?,
-            limit: query.limit(limits::PAGE_DEFAULT, limits::PAGE_MAX)?,
+            limit: query.limit(limits::PAGE_DEFAULT, Some(limits::PAGE_MAX))?,
         })
     }
 
