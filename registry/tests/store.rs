@@ -56,6 +56,7 @@ conformance! {
         the_largest_batch
         revisions_are_gapless_under_many_committers
         changes_are_read_page_by_page
+        of_a_change_that_the_reader_knows_only_the_number_is_read_but_an_expiry_comes_whole
         what_no_caller_may_ask_for_is_refused
         texts_of_all_kinds_survive
         an_entry_is_revived_with_a_new_id

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::{Moment, Sighting},
-    entry::{Change, EntryId, Key, Kind, Packed, Record, Revision},
+    entry::{Change, EntryId, Key, Kind, Packed, Record, Revision, Tag},
     lease::Leases,
     seeded::{Bug, seeded},
     store::{BeatRow, Loaded, LoadedEntry, LogPage, LogRow, Writer},
@@ -51,6 +51,11 @@ impl Applier {
         self.merge.lock().history.cursor()
     }
 
+    /// The tags of changes beyond the cursor that are applied, as this node committed them itself.
+    pub fn known(&self) -> Vec<Tag> {
+        self.merge.lock().history.known()
+    }
+
     /// Where to read on in the beat log.
     pub fn beat_cursors(&self) -> BTreeMap<Writer, i64> {
         self.merge.lock().beat_cursors.clone()
@@ -79,7 +84,7 @@ impl Applier {
         merge.history.check(page)?;
         let changes = page.rows.iter().filter_map(|row| match row {
             LogRow::Change(change) => Some(change.as_ref()),
-            LogRow::Epoch { .. } | LogRow::Unknown { .. } => None,
+            LogRow::Known { .. } | LogRow::Epoch { .. } | LogRow::Unknown { .. } => None,
         });
         self.apply(&mut merge, changes, now);
         merge.history.read(&page.rows);

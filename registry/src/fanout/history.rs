@@ -60,6 +60,13 @@ impl History {
         }
     }
 
+    /// The tags of what this node committed beyond the cursor, and so applied: what the log need not say again.
+    pub(super) fn known(&self) -> Vec<Tag> {
+        let mut tags: Vec<Tag> = self.ahead.values().copied().collect();
+        tags.dedup();
+        tags
+    }
+
     fn forget(&mut self) {
         self.ahead = self.ahead.split_off(&(self.cursor + 1));
     }
@@ -109,6 +116,9 @@ impl History {
                 if *own != revision || *tag != row.tag() {
                     return Err(Broken::Lost("a change of this node's own is gone"));
                 }
+            }
+            if matches!(row, LogRow::Known { .. }) && !self.ahead.contains_key(&revision) {
+                return Err(Broken::Lost("a change of another node has the tag of an own one"));
             }
             expected = revision + 1;
         }

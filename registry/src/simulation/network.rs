@@ -147,7 +147,9 @@ impl World {
                 Response::Written(written)
             }
             Request::BeatsAfter(cursors) => Response::Beats(self.store.beats_after(cursors, limit)),
-            Request::ChangesAfter(after) => Response::Changes(self.store.changes_after(*after, limit), limit),
+            Request::ChangesAfter(after, known) => {
+                Response::Changes(self.store.changes_after(*after, limit, known), limit)
+            }
             Request::Note(ids) => Response::Noted(self.store.note_beats(ids)),
             Request::Expired(ids) => Response::Expired(self.store.expired(ids)),
         }

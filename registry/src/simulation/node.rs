@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{TICK, Time};
 use crate::{
     clock::{Moment, Sight, Sighting},
-    entry::{Change, EntryId, Key, Revision},
+    entry::{Change, EntryId, Key, Revision, Tag},
     fanout::Applier,
     flush::{batch::Batch, buffer::Buffer},
     lease::{Bounds, Leases, Looks, Outcome, Submission},
@@ -93,7 +93,7 @@ pub(super) enum Request {
         taken: Time,
     },
     BeatsAfter(BTreeMap<Writer, i64>),
-    ChangesAfter(Revision),
+    ChangesAfter(Revision, Vec<Tag>),
     Note(Vec<EntryId>),
     Expired(Vec<EntryId>),
 }
@@ -106,7 +106,7 @@ impl Request {
     /// For people; polls are left out.
     pub(super) fn words(&self) -> String {
         match self {
-            Self::BeatsAfter(_) | Self::ChangesAfter(_) | Self::Load => String::new(),
+            Self::BeatsAfter(_) | Self::ChangesAfter(..) | Self::Load => String::new(),
             Self::WriteBeats { seq, ids, .. } => format!("row {seq} {ids:?}"),
             Self::Read(keys) => format!("{:?}", keys.iter().map(ToString::to_string).collect::<Vec<_>>()),
             Self::Note(ids) | Self::Expired(ids) => format!("{ids:?}"),
@@ -132,7 +132,7 @@ impl Request {
             Self::Commit(_) => "commit",
             Self::WriteBeats { .. } => "write-beats",
             Self::BeatsAfter(_) => "beats-after",
-            Self::ChangesAfter(_) => "changes-after",
+            Self::ChangesAfter(..) => "changes-after",
             Self::Note(_) => "note",
             Self::Expired(_) => "expired",
         }

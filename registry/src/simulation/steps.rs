@@ -164,8 +164,9 @@ impl World {
     }
 
     fn read_changes(&mut self, number: usize) {
-        let cursor = self.nodes[number].applier.cursor();
-        self.call(number, Task::Follow, Request::ChangesAfter(cursor));
+        let applier = &self.nodes[number].applier;
+        let request = Request::ChangesAfter(applier.cursor(), applier.known());
+        self.call(number, Task::Follow, request);
     }
 
     fn followed(&mut self, number: usize, response: Response) {

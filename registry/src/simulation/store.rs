@@ -245,13 +245,19 @@ impl ModelStore {
         rows
     }
 
-    pub(super) fn changes_after(&self, after: Revision, limit: usize) -> LogPage {
+    pub(super) fn changes_after(&self, after: Revision, limit: usize, known: &[Tag]) -> LogPage {
+        let row = |change: &Change| match change {
+            Change { revision, tag, kind, .. } if known.contains(tag) && *kind != Kind::Expire => {
+                LogRow::Known { revision: *revision, tag: *tag }
+            }
+            change => LogRow::Change(Box::new(change.clone())),
+        };
         let rows = self.changes.range(after + 1..).take(limit);
         LogPage {
             head: Some(self.head),
             first: self.changes.keys().next().copied(),
             cursor_tag: self.changes.get(&after).map(|(_, change)| change.tag),
-            rows: rows.map(|(_, (_, change))| LogRow::Change(Box::new(change.clone()))).collect(),
+            rows: rows.map(|(_, (_, change))| row(change)).collect(),
             seen: after,
         }
     }

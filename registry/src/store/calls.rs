@@ -7,7 +7,7 @@ use super::{
     StoreUrl, Writer, batch, postgres::Postgres, sqlite::Sqlite,
 };
 use crate::{
-    entry::{Change, EntryId, Key, Revision},
+    entry::{Change, EntryId, Key, Revision, Tag},
     metrics::Breaker,
 };
 
@@ -112,9 +112,15 @@ impl Store {
     /// The most rows that [`Store::beats_after`] gives.
     pub const BEATS_PAGE: usize = 256;
 
-    /// The change log after a revision, `limit` rows at most, and whether it is still the one that was read before.
-    pub async fn changes_after(&self, after: Revision, limit: usize) -> Result<LogPage, StoreError> {
-        on!(self, store => store.changes_after(after, limit))
+    /// The change log after a revision, `limit` rows at most, and whether it is still the one that was read before. Of
+    /// a change whose tag is `known` only the number comes: see [`LogRow::Known`].
+    pub async fn changes_after(
+        &self,
+        after: Revision,
+        limit: usize,
+        known: &[Tag],
+    ) -> Result<LogPage, StoreError> {
+        on!(self, store => store.changes_after(after, limit, known))
     }
 
     /// Brings the revision above every one that this process was told of, where the store went back in time. Every

@@ -118,6 +118,14 @@ impl LoadedEntry {
 pub enum LogRow {
     /// A change of an entry.
     Change(Box<Change>),
+    /// A change that the reader said it knew. Never an expiry: whoever committed one may have passed it over, for an
+    /// acknowledged beat that was not written yet, and reads it again.
+    Known {
+        /// Its number.
+        revision: Revision,
+        /// Its tag.
+        tag: Tag,
+    },
     /// The store had gone back in time, and the revision jumps over all that a node had seen: the one gap in the log.
     Epoch {
         /// Its number.
@@ -141,7 +149,9 @@ impl LogRow {
     pub const fn revision(&self) -> Revision {
         match self {
             Self::Change(change) => change.revision,
-            Self::Epoch { revision, .. } | Self::Unknown { revision, .. } => *revision,
+            Self::Known { revision, .. } | Self::Epoch { revision, .. } | Self::Unknown { revision, .. } => {
+                *revision
+            }
         }
     }
 
@@ -149,7 +159,7 @@ impl LogRow {
     pub const fn tag(&self) -> Tag {
         match self {
             Self::Change(change) => change.tag,
-            Self::Epoch { tag, .. } | Self::Unknown { tag, .. } => *tag,
+            Self::Known { tag, .. } | Self::Epoch { tag, .. } | Self::Unknown { tag, .. } => *tag,
         }
     }
 }

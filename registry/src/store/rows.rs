@@ -45,7 +45,7 @@ pub(super) struct EntryRow {
 /// The kind of a row that is no change of an entry: see [`LogRow::Epoch`].
 const EPOCH: &str = "epoch";
 
-/// A change's row, its time in Unix seconds and its body as text.
+/// A change's row, its time in Unix seconds and its body as text; without a body where the reader knows it.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ChangeRow {
     revision: i64,
@@ -55,7 +55,7 @@ pub(super) struct ChangeRow {
     kind: String,
     reason: Option<String>,
     actor: Option<String>,
-    body: String,
+    body: Option<String>,
 }
 
 /// Somebody else wrote into the tables, or a later version did.
@@ -185,6 +185,7 @@ impl ChangeRow {
     pub(super) fn row(self) -> Result<LogRow, StoreError> {
         let (revision, tag) = (self.revision, self.tag);
         Ok(match Kind::parse(&self.kind) {
+            Some(_) if self.body.is_none() => LogRow::Known { revision, tag },
             Some(kind) => LogRow::Change(Box::new(self.change_of(kind)?)),
             None if self.kind == EPOCH => LogRow::Epoch { revision, tag },
             None => LogRow::Unknown { revision, tag, kind: self.kind },
@@ -200,7 +201,7 @@ impl ChangeRow {
     }
 
     fn change_of(self, kind: Kind) -> Result<Change, StoreError> {
-        let body = serde_json::from_str(&self.body)
+        let body = serde_json::from_str(self.body.as_deref().unwrap_or_default())
             .map_err(|error| unreadable(format_args!("change {}", self.revision), error))?;
         Ok(Change {
             revision: self.revision,

@@ -474,7 +474,7 @@ async fn who_did_it_stands_in_the_log_of_changes(store: Store) {
     }
     node.end().await;
     let database = Database::open(&url).await.unwrap();
-    let page = database.changes_after(0, 100).await.unwrap();
+    let page = database.changes_after(0, 100, &[]).await.unwrap();
     let changes: Vec<_> = page
         .rows
         .iter()

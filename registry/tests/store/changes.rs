@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use registry::{
     entry::{Body, Change, Kind, Stored},
-    store::{Committed, Mutation, Standing, StoreError},
+    store::{Committed, LogRow, Mutation, Standing, StoreError},
 };
 use registry_wire::{Metadata, Output, Reason, Status, Ttl};
 
@@ -53,6 +53,23 @@ pub(crate) async fn a_registration_is_read_back_whole(place: Place) {
     let entries: Vec<Option<Stored>> = read.into_iter().map(|standing| standing.entry).collect();
     assert_eq!(entries, [None, Some(stored), None]);
     assert_eq!(log(store, 0, 10).await, [change]);
+}
+
+pub(crate) async fn of_a_change_that_the_reader_knows_only_the_number_is_read_but_an_expiry_comes_whole(
+    place: Place,
+) {
+    let store = &place.store;
+    let first = commit_one(store, register("a/1")).await;
+    let stored = entry(store, "a/1").await;
+    let batch = commit(store, &[expire(&stored, 1), register("b/1")]).await;
+    let last = commit_one(store, register("c/1")).await;
+    let known = |change: &Change| LogRow::Known { revision: change.revision, tag: change.tag };
+    let whole = |change: &Change| LogRow::Change(Box::new(change.clone()));
+    let page = store.changes_after(0, 10, &[first.tag, batch[0].tag]).await.unwrap();
+    assert_eq!(page.rows, [known(&first), whole(&batch[0]), known(&batch[1]), whole(&last)]);
+    let page = store.changes_after(first.revision, 2, &[last.tag]).await.unwrap();
+    assert_eq!(page.rows, [whole(&batch[0]), whole(&batch[1])]);
+    assert_eq!(page.cursor_tag, Some(first.tag));
 }
 
 pub(crate) async fn an_id_stays_through_replacements_and_is_never_used_again(place: Place) {

@@ -14,7 +14,7 @@ const TRUNCATE: &str =
     "TRUNCATE head, instances, leases, changes, ended_sessions, beats, writers RESTART IDENTITY";
 
 async fn rows(store: &Store, after: i64) -> Vec<LogRow> {
-    store.changes_after(after, 100).await.unwrap().rows
+    store.changes_after(after, 100, &[]).await.unwrap().rows
 }
 
 /// So far above what is known does an epoch begin.
@@ -27,7 +27,7 @@ async fn a_truncated_store_goes_on_above_what_was_seen_without_using_an_id_again
     commit_one(&store, register("a/2")).await;
     execute(&url, TRUNCATE).await;
     assert_eq!(standing(&store, "a/1").await.entry, None);
-    let page = store.changes_after(2, 10).await.unwrap();
+    let page = store.changes_after(2, 10, &[]).await.unwrap();
     assert_eq!((page.head, page.first, page.cursor_tag, page.seen), (None, None, None, 2));
 
     let after = commit_one(&store, register("a/1")).await;
@@ -183,7 +183,7 @@ async fn a_commit_comes_with_the_tag_that_the_log_holds() {
     let place = Place::postgres().await;
     let change = commit_one(&place.store, register("a/1")).await;
     assert_eq!(log(&place.store, 0, 10).await, std::slice::from_ref(&change));
-    let page = place.store.changes_after(1, 10).await.unwrap();
+    let page = place.store.changes_after(1, 10, &[]).await.unwrap();
     assert_eq!((page.head, page.first, page.cursor_tag), (Some(1), Some(1), Some(change.tag)));
     assert_eq!(place.store.load().await.unwrap().head_tag, Some(change.tag));
 }

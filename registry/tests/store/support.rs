@@ -136,7 +136,7 @@ pub(crate) async fn beats(store: &Store, id: EntryId) -> i64 {
 
 /// The changes after a revision, in their order, `limit` at most.
 pub(crate) async fn log(store: &Store, after: Revision, limit: usize) -> Vec<Change> {
-    let page = sure(|| store.changes_after(after, limit)).await;
+    let page = sure(|| store.changes_after(after, limit, &[])).await;
     let change = |row| match row {
         LogRow::Change(change) => *change,
         other => panic!("{other:?}"),

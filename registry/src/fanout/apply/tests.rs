@@ -107,6 +107,25 @@ fn an_own_change_is_applied_ahead_and_read_again_without_effect() {
 }
 
 #[test]
+fn an_own_change_need_not_be_read_again_and_a_foreign_one_must() {
+    let node = node();
+    let (own, foreign) = (change(1, 1, Kind::Register, "a"), change(2, 2, Kind::Register, "b"));
+    node.applier.committed(std::slice::from_ref(&own), clock::now());
+    assert_eq!(node.applier.known(), [own.tag]);
+    let known = |change: &Change| LogRow::Known { revision: change.revision, tag: change.tag };
+    let read = |rows| {
+        let page = LogPage { head: Some(2), first: Some(1), cursor_tag: None, rows, seen: 0 };
+        node.applier.log_page(&page, clock::now())
+    };
+    let lost = read(vec![known(&own), known(&foreign)]);
+    assert!(matches!(lost, Err(Broken::Lost(_))), "{lost:?}");
+    assert_eq!((node.applier.cursor(), node.endpoint("b")), (0, None));
+    read(vec![known(&own), LogRow::Change(Box::new(foreign))]).unwrap();
+    assert_eq!((node.applier.cursor(), node.applier.known()), (2, vec![]));
+    assert!(node.endpoint("a").is_some() && node.endpoint("b").is_some());
+}
+
+#[test]
 fn an_older_row_that_is_read_later_does_not_undo_a_newer_change() {
     let node = node();
     node.applier.committed(&[change(3, 1, Kind::Replace, "a")], clock::now());

@@ -42,11 +42,17 @@ use crate::{
 /// Rows that one statement of [`Postgres::trim`] removes at most.
 const TRIM_ROWS: i64 = 5_000;
 
-/// The columns of a change.
+/// The columns of a change, `changes AS c`; what it did stands there as text, or as `$body` says.
 macro_rules! change_columns {
     () => {
-        "c.revision, c.tag, c.entry_id, extract(epoch FROM c.at)::float8 AS at, c.kind, c.reason, c.actor, \
-         c.body::text AS body"
+        change_columns!("c.body::text")
+    };
+    ($body:literal) => {
+        concat!(
+            "c.revision, c.tag, c.entry_id, extract(epoch FROM c.at)::float8 AS at, c.kind, c.reason, c.actor, ",
+            $body,
+            " AS body"
+        )
     };
 }
 use change_columns;
@@ -196,16 +202,23 @@ impl Postgres {
         decode(rows.iter().map(beat).collect())
     }
 
-    pub(super) async fn changes_after(&self, after: Revision, most: usize) -> Result<LogPage, StoreError> {
+    pub(super) async fn changes_after(
+        &self,
+        after: Revision,
+        most: usize,
+        known: &[Tag],
+    ) -> Result<LogPage, StoreError> {
         let seen = self.seen();
         // One statement, one snapshot: the rows, and what tells whether they go on where the reader stopped.
         let query = sqlx::query(concat!(
             "SELECT (SELECT h.revision FROM head h) AS head, (SELECT min(f.revision) FROM changes f) AS first, \
              c.* FROM (SELECT) one LEFT JOIN LATERAL (SELECT ",
-            change_columns!(),
+            change_columns!(
+                "CASE WHEN c.tag = ANY ($3) AND c.kind <> 'expire' THEN NULL ELSE c.body::text END"
+            ),
             " FROM changes c WHERE c.revision >= $1 ORDER BY c.revision LIMIT $2) c ON true ORDER BY c.revision"
         ));
-        let rows = self.rows(query.bind(after).bind(limit(most.saturating_add(1)))).await?;
+        let rows = self.rows(query.bind(after).bind(limit(most.saturating_add(1))).bind(known)).await?;
         let mut page = LogPage { seen, ..LogPage::default() };
         for row in &rows {
             page.head = decode(row.try_get("head"))?;

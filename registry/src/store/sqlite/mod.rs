@@ -27,7 +27,7 @@ use super::{
     rows,
 };
 use crate::{
-    entry::{Change, EntryId, Key, Revision},
+    entry::{Change, EntryId, Key, Revision, Tag},
     metrics::Breaker,
 };
 
@@ -146,10 +146,16 @@ impl Sqlite {
         .await
     }
 
-    pub(super) async fn changes_after(&self, after: Revision, limit: usize) -> Result<LogPage, StoreError> {
+    pub(super) async fn changes_after(
+        &self,
+        after: Revision,
+        limit: usize,
+        known: &[Tag],
+    ) -> Result<LogPage, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let known = list(known)?;
         self.within(CALL_DEADLINE, async move |mut held: Held| {
-            read::changes_after(held.connection()?, after, limit).await
+            read::changes_after(held.connection()?, after, limit, known).await
         })
         .await
     }

@@ -15,10 +15,13 @@ use crate::{
     },
 };
 
-/// The columns of a change.
+/// The columns of a change, `changes AS c`; what it did stands there as text, or as `$body` says.
 macro_rules! change_columns {
     () => {
-        "c.revision, c.tag, c.entry_id, c.at, c.kind, c.reason, c.actor, c.body"
+        change_columns!("c.body")
+    };
+    ($body:literal) => {
+        concat!("c.revision, c.tag, c.entry_id, c.at, c.kind, c.reason, c.actor, ", $body, " AS body")
     };
 }
 
@@ -58,10 +61,12 @@ fn standing(row: &SqliteRow) -> Result<Standing, StoreError> {
     Ok(Standing { entry, ended_sessions: rows::sessions(ended)? })
 }
 
+/// `known`: a JSON list of tags.
 pub(super) async fn changes_after(
     connection: &mut SqliteConnection,
     after: Revision,
     limit: i64,
+    known: String,
 ) -> Result<LogPage, StoreError> {
     let (head, first, cursor_tag) = sqlx::query_as(
         "SELECT (SELECT revision FROM head), (SELECT min(revision) FROM changes), \
@@ -73,10 +78,13 @@ pub(super) async fn changes_after(
     .map_err(failed)?;
     let query = sqlx::query_as(concat!(
         "SELECT ",
-        change_columns!(),
+        change_columns!(
+            "CASE WHEN c.tag IN (SELECT value FROM json_each(?3)) AND c.kind <> 'expire' THEN NULL ELSE c.body END"
+        ),
         " FROM changes c WHERE c.revision > ?1 ORDER BY c.revision LIMIT ?2"
     ));
-    let rows: Vec<ChangeRow> = query.bind(after).bind(limit).fetch_all(connection).await.map_err(failed)?;
+    let rows: Vec<ChangeRow> =
+        query.bind(after).bind(limit).bind(known).fetch_all(connection).await.map_err(failed)?;
     let rows = rows.into_iter().map(ChangeRow::row).collect::<Result<_, _>>()?;
     Ok(LogPage { head, first, cursor_tag, rows, seen: 0 })
 }
