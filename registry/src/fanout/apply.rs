@@ -51,9 +51,10 @@ impl Applier {
         self.merge.lock().history.cursor()
     }
 
-    /// The tags of changes beyond the cursor that are applied, as this node committed them itself.
-    pub fn known(&self) -> Vec<Tag> {
-        self.merge.lock().history.known()
+    /// The tags of changes among the next `rows` of the log that this node committed itself, and so has applied, but for
+    /// expiries that it passed over.
+    pub fn known(&self, rows: usize) -> Vec<Tag> {
+        self.merge.lock().history.known(rows)
     }
 
     /// Where to read on in the beat log.

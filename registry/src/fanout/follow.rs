@@ -220,7 +220,7 @@ impl Follower {
     /// Reads one page of the change log, applies it and gives the number of its rows.
     async fn read_changes(&self) -> Result<usize, ReadError> {
         let begun = clock::now();
-        let known = self.applier.known();
+        let known = self.applier.known(CHANGES_PAGE);
         let page = self.store.changes_after(self.applier.cursor(), CHANGES_PAGE, &known).await?;
         self.applier.log_page(&page, read_at(begun, clock::now()))?;
         for row in &page.rows {

@@ -60,9 +60,11 @@ impl History {
         }
     }
 
-    /// The tags of what this node committed beyond the cursor, and so applied: what the log need not say again.
-    pub(super) fn known(&self) -> Vec<Tag> {
-        let mut tags: Vec<Tag> = self.ahead.values().copied().collect();
+    /// The tags of what this node committed among the next `rows` of the log. It is applied, but for expiries that were
+    /// passed over, so the log need not say it again.
+    pub(super) fn known(&self, rows: usize) -> Vec<Tag> {
+        let last = self.cursor.saturating_add(rows.try_into().unwrap_or(Revision::MAX));
+        let mut tags: Vec<Tag> = self.ahead.range(..=last).map(|(_, tag)| *tag).collect();
         tags.dedup();
         tags
     }

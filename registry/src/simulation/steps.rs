@@ -165,7 +165,7 @@ impl World {
 
     fn read_changes(&mut self, number: usize) {
         let applier = &self.nodes[number].applier;
-        let request = Request::ChangesAfter(applier.cursor(), applier.known());
+        let request = Request::ChangesAfter(applier.cursor(), applier.known(self.plan.page));
         self.call(number, Task::Follow, request);
     }
 

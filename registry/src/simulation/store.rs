@@ -135,10 +135,18 @@ impl ModelStore {
         if !conflicts.is_empty() {
             return Committed::Conflict(conflicts);
         }
-        Committed::Done(batch.iter().map(|mutation| self.write(mutation, overlooking, now)).collect())
+        // One for the batch. The store never goes back in time.
+        let tag = self.head * 7 + 1;
+        Committed::Done(batch.iter().map(|mutation| self.write(mutation, tag, overlooking, now)).collect())
     }
 
-    fn write(&mut self, mutation: &Mutation, overlooking: Option<&Snapshot>, now: Time) -> Option<Change> {
+    fn write(
+        &mut self,
+        mutation: &Mutation,
+        tag: Tag,
+        overlooking: Option<&Snapshot>,
+        now: Time,
+    ) -> Option<Change> {
         let key = mutation.body.record.key();
         let known = self.instances.get(&key).map(|stored| stored.id);
         if mutation.kind == Kind::Expire {
@@ -180,7 +188,7 @@ impl ModelStore {
         }
         let change = Change {
             revision,
-            tag: tag(revision),
+            tag,
             id,
             at: now.as_secs_f64(),
             kind: mutation.kind,
@@ -284,7 +292,7 @@ impl ModelStore {
         let past = self.ended_sessions.keys().filter(|key| !self.instances.contains_key(*key));
         Loaded {
             head: self.head,
-            head_tag: (self.head > 0).then(|| tag(self.head)),
+            head_tag: self.changes.get(&self.head).map(|(_, change)| change.tag),
             entries: self.instances.values().map(entry).collect(),
             gone: self
                 .changes
@@ -308,9 +316,4 @@ impl ModelStore {
         self.beats.retain(|(writer, seq), (at, ..)| *at >= before || writers.get(writer) == Some(seq));
         rows - self.changes.len() - self.beats.len()
     }
-}
-
-/// Of a store that never goes back in time.
-const fn tag(revision: Revision) -> Tag {
-    revision * 7
 }

@@ -113,7 +113,7 @@ impl Store {
     pub const BEATS_PAGE: usize = 256;
 
     /// The change log after a revision, `limit` rows at most, and whether it is still the one that was read before. Of
-    /// a change whose tag is `known` only the number comes: see [`LogRow::Known`].
+    /// a change whose tag is `known`, but for an expiry, only the number comes: see [`super::LogRow::Known`].
     pub async fn changes_after(
         &self,
         after: Revision,

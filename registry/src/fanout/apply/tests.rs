@@ -64,6 +64,14 @@ fn beat_row(writer: Writer, seq: i64, ids: &[i64]) -> BeatRow {
     BeatRow { writer, seq, ids: ids.to_vec(), waited: Duration::ZERO, later: 0 }
 }
 
+fn whole(change: &Change) -> LogRow {
+    LogRow::Change(Box::new(change.clone()))
+}
+
+fn known(change: &Change) -> LogRow {
+    LogRow::Known { revision: change.revision, tag: change.tag }
+}
+
 impl Node {
     /// Reads these rows after the cursor, as of a log that holds no others beyond it.
     pub(in crate::fanout) fn read(&self, changes: &[Change]) -> Result<(), Broken> {
@@ -71,10 +79,17 @@ impl Node {
     }
 
     fn read_at(&self, changes: &[Change], now: Moment) -> Result<(), Broken> {
+        self.read_rows_at(changes.iter().map(whole).collect(), now)
+    }
+
+    fn read_rows(&self, rows: Vec<LogRow>) -> Result<(), Broken> {
+        self.read_rows_at(rows, clock::now())
+    }
+
+    fn read_rows_at(&self, rows: Vec<LogRow>, now: Moment) -> Result<(), Broken> {
         let cursor = self.applier.cursor();
-        let rows = changes.iter().map(|change| LogRow::Change(Box::new(change.clone()))).collect();
         let page = LogPage {
-            head: changes.last().map(|change| change.revision),
+            head: rows.last().map(LogRow::revision),
             first: Some(1),
             cursor_tag: (cursor > 0).then_some(cursor),
             rows,
@@ -111,18 +126,55 @@ fn an_own_change_need_not_be_read_again_and_a_foreign_one_must() {
     let node = node();
     let (own, foreign) = (change(1, 1, Kind::Register, "a"), change(2, 2, Kind::Register, "b"));
     node.applier.committed(std::slice::from_ref(&own), clock::now());
-    assert_eq!(node.applier.known(), [own.tag]);
-    let known = |change: &Change| LogRow::Known { revision: change.revision, tag: change.tag };
-    let read = |rows| {
-        let page = LogPage { head: Some(2), first: Some(1), cursor_tag: None, rows, seen: 0 };
-        node.applier.log_page(&page, clock::now())
-    };
-    let lost = read(vec![known(&own), known(&foreign)]);
+    assert_eq!(node.applier.known(10), [own.tag]);
+    let lost = node.read_rows(vec![known(&own), known(&foreign)]);
     assert!(matches!(lost, Err(Broken::Lost(_))), "{lost:?}");
     assert_eq!((node.applier.cursor(), node.endpoint("b")), (0, None));
-    read(vec![known(&own), LogRow::Change(Box::new(foreign))]).unwrap();
-    assert_eq!((node.applier.cursor(), node.applier.known()), (2, vec![]));
+    node.read_rows(vec![known(&own), whole(&foreign)]).unwrap();
+    assert_eq!((node.applier.cursor(), node.applier.known(10)), (2, vec![]));
     assert!(node.endpoint("a").is_some() && node.endpoint("b").is_some());
+}
+
+#[test]
+fn an_own_batch_that_was_half_read_before_its_answer_came_is_known_from_there_on() {
+    let node = node();
+    // With the tag that a row at the cursor has here.
+    let batch: Vec<Change> = ["a", "b", "c", "d"]
+        .into_iter()
+        .zip(1..)
+        .map(|(name, revision)| Change { tag: 2, ..change(revision, revision, Kind::Register, name) })
+        .collect();
+    node.read_rows(batch[..2].iter().map(whole).collect()).unwrap();
+    node.applier.committed(&batch, clock::now());
+    assert_eq!(node.applier.known(10), [2], "once, however many changes");
+    node.read_rows(batch[2..].iter().map(known).collect()).unwrap();
+    assert_eq!(node.applier.cursor(), 4);
+    assert!(["a", "b", "c", "d"].into_iter().all(|name| node.endpoint(name).is_some()));
+}
+
+#[test]
+fn no_more_is_named_as_known_than_a_page_can_hold() {
+    let node = node();
+    for revision in 1..=4 {
+        node.applier.committed(&[change(revision, revision, Kind::Register, "a")], clock::now());
+    }
+    assert_eq!((node.applier.known(3).len(), node.applier.known(usize::MAX).len()), (3, 4));
+}
+
+#[tokio::test]
+async fn an_own_expiry_that_was_passed_over_is_applied_when_it_is_read_again() {
+    let node = node();
+    let own = [change(1, 1, Kind::Register, "a"), change(2, 2, Kind::Register, "b")];
+    node.applier.committed(&own, clock::now());
+    let key = record("a", "http://h:1").key();
+    node.leases.heartbeat(&key, &Heartbeat::default(), &Caller::default()).await.unwrap();
+    let expiry = change(3, 1, Kind::Expire, "a");
+    node.applier.committed(std::slice::from_ref(&expiry), clock::now());
+    node.leases.beats_written(&node.leases.take_beats().ids);
+    assert!(node.endpoint("a").is_some());
+    node.read_rows(vec![known(&own[0]), known(&own[1]), whole(&expiry)]).unwrap();
+    assert_eq!(node.endpoint("a"), None);
+    assert!(node.endpoint("b").is_some());
 }
 
 #[test]
