@@ -61,7 +61,7 @@ fn classify(operation: &Operation) -> (usize, bool) {
                 Act::Drain => 2,
                 Act::Deregister => 3,
             };
-            (kind, write.outcome == Outcome::Acknowledged)
+            (kind, matches!(write.outcome, Outcome::Acknowledged | Outcome::CutShort))
         }
         What::Read(read) => {
             let kind = match read.subject {

@@ -82,6 +82,8 @@ pub enum Outcome {
     Refused,
     /// No answer, 503, or an answer that is none of a registry's: it may have been carried out.
     Maybe,
+    /// Nobody waited for the answer, as the sidecar was killed or paused: it may have been carried out.
+    CutShort,
 }
 
 /// A call of a sidecar.

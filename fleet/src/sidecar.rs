@@ -88,7 +88,8 @@ pub(crate) async fn run(
     }
     let mut rng = StdRng::seed_from_u64(seed);
     let machine = Machine::new(Arc::clone(&shared.settings), shared.clock.now(), &mut rng);
-    let mut sidecar = Sidecar { session: None, number: 0, machine, rng, shared, instance };
+    let mut sidecar =
+        Sidecar { session: None, number: 0, machine, rng, shared, instance, orders: orders.clone() };
     sidecar.live(&mut orders).await;
     sidecar.set_registered(false);
 }
@@ -101,6 +102,8 @@ struct Sidecar {
     /// The machine's session, and its number in the history.
     session: Option<Session>,
     number: u32,
+    /// For its calls, which outlive no order to die.
+    orders: watch::Receiver<Orders>,
 }
 
 impl Sidecar {
@@ -190,6 +193,7 @@ impl Sidecar {
         let turn = usize::try_from(self.instance).unwrap_or_default() + call.registry;
         let target = shared.targets.get(turn % count).copied().unwrap_or_default();
         let instance = self.instance;
+        let orders = self.orders.clone();
         Box::pin(async move {
             let unsent = Unsent(&shared);
             let turn = shared.client.turn().await;
@@ -206,7 +210,8 @@ impl Sidecar {
                 registry_sidecar::machine::Kind::Deregister => Act::Deregister,
             };
             let write = Write { act, instance, session, usable, outcome: Outcome::Maybe };
-            let mut noted = Noted { shared: &shared, start: shared.clock.at(), target, status: 0, write };
+            let mut noted =
+                Noted { shared: &shared, orders, start: shared.clock.at(), target, status: 0, write };
             let reply = shared.client.send(usize::from(target), method, &path, body).await;
             let Some(found) = reply else {
                 return Answer::unavailable("no answer");
@@ -247,6 +252,7 @@ impl Drop for Unsent<'_> {
 /// Takes the call down when it is over, however it ends: a call that was cut short may have been carried out.
 struct Noted<'a> {
     shared: &'a Shared,
+    orders: watch::Receiver<Orders>,
     start: At,
     target: u8,
     status: u16,
@@ -255,6 +261,10 @@ struct Noted<'a> {
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
+        let cut = matches!(self.orders.borrow().process, Process::Killed | Process::Paused);
+        if cut && self.status == 0 {
+            self.write.outcome = Outcome::CutShort;
+        }
         self.shared.recorder.add(Operation {
             start: self.start,
             end: self.shared.clock.at(),

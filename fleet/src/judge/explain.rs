@@ -129,5 +129,6 @@ fn came(write: Write) -> &'static str {
         Outcome::Superseded => ", superseded",
         Outcome::Refused => ", refused",
         Outcome::Maybe => ", carried out or not",
+        Outcome::CutShort => " of a sidecar that was stopped under it, carried out or not",
     }
 }

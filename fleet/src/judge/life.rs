@@ -138,7 +138,7 @@ impl Builder<'_> {
         let (start, end) = (operation.start, operation.end);
         match write.outcome {
             Outcome::Acknowledged => {}
-            Outcome::Maybe => {
+            Outcome::Maybe | Outcome::CutShort => {
                 self.pulsed(place, operation, write, end.plus(LATE), false);
                 if !write.usable {
                     self.critical = self.critical.or(Some(start));

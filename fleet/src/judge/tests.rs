@@ -81,7 +81,7 @@ impl Script {
             Outcome::NotThere => 404,
             Outcome::Superseded => 409,
             Outcome::Refused => 422,
-            Outcome::Maybe => 0,
+            Outcome::Maybe | Outcome::CutShort => 0,
         };
         let write = Write { act, instance, session: self.session, usable: self.usable, outcome };
         self.add(start, start + 0.01, status, What::Write(write))

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
 mod cluster;
+mod cut_short;
 mod innocent;
 mod program;
 mod seeded;

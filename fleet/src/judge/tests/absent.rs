@@ -74,7 +74,7 @@ fn a_registration_takes_a_moment_and_an_old_answer_does_not_know_it() {
 
 #[test]
 fn who_has_left_is_not_missed() {
-    for outcome in [Outcome::Acknowledged, Outcome::Maybe, Outcome::NotThere] {
+    for outcome in [Outcome::Acknowledged, Outcome::Maybe, Outcome::CutShort, Outcome::NotThere] {
         let mut script = Script::beating(&[30.0]);
         script.write(Act::Deregister, 3, 40.0, outcome);
         assert!(script.without(&[3], 40.005).without(&[3], 50.0).innocent(), "{outcome:?}");
@@ -111,7 +111,7 @@ fn draining_and_critical_ones_are_missed_only_where_all_are_listed() {
         script.usable = true;
         script
     };
-    for outcome in [Outcome::Acknowledged, Outcome::Maybe] {
+    for outcome in [Outcome::Acknowledged, Outcome::Maybe, Outcome::CutShort] {
         assert!(read(&mut critical(outcome), false, 40.005).is_empty());
         assert!(read(&mut critical(outcome), false, 50.0).is_empty());
         assert_eq!(read(&mut critical(outcome), true, 50.0), [Charge::FalseExpiry]);
@@ -125,7 +125,7 @@ fn draining_and_critical_ones_are_missed_only_where_all_are_listed() {
 
 #[test]
 fn a_call_that_failed_proves_nothing() {
-    for outcome in [Outcome::Maybe, Outcome::Refused, Outcome::Superseded] {
+    for outcome in [Outcome::Maybe, Outcome::CutShort, Outcome::Refused, Outcome::Superseded] {
         let mut script = Script::new();
         script.write(Act::Register, 3, 0.0, outcome);
         assert!(script.without(&[3], 30.0).innocent());
