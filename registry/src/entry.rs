@@ -78,6 +78,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// About how many bytes of text it holds.
+    pub fn bytes(&self) -> usize {
+        let metadata: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let reason = |reason: &Option<Reason>| reason.as_ref().map_or(0, |reason| reason.as_str().len());
+        metadata
+            + self.endpoint.as_str().len()
+            + self.health_endpoint.as_str().len()
+            + self.output.as_ref().map_or(0, |output| output.as_str().len())
+            + reason(&self.operator_drain)
+            + reason(&self.session_drain)
+    }
+
     /// Of which nothing is known but its name and address: passing, with the usual lease, registered in 1970.
     pub fn new(key: Key, endpoint: Endpoint) -> Self {
         Self {

@@ -54,6 +54,7 @@ conformance! {
         an_operators_drain_is_no_beat
         a_batch_is_answered_in_its_order
         the_largest_batch
+        a_large_batch_of_large_entries
         revisions_are_gapless_under_many_committers
         changes_are_read_page_by_page
         of_a_change_that_the_reader_knows_only_the_number_is_read_but_an_expiry_comes_whole

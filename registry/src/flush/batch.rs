@@ -2,6 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use tokio::sync::mpsc;
+
 use super::decide::{Decision, decide};
 use crate::{
     clock::Moment,
@@ -12,6 +14,14 @@ use crate::{
 
 /// Changes committed in one transaction at the most: the revision lock is held for as long as their rows take.
 pub(super) const BATCH: usize = 512;
+
+/// Changes that are looked through for a batch at the most: many of one key wait for one another, and are not to keep
+/// the others waiting with them.
+const WAITING: usize = 16 * BATCH;
+
+/// Bytes of text, about, that end a batch: it writes all of an entry, whatever it changes of it, and 512 entries as large
+/// as they may be are not written within the deadline of a call.
+const BYTES: usize = 1 << 20;
 
 /// How often a change is decided anew because another node changed its entry in between.
 pub(crate) const ATTEMPTS: usize = 5;
@@ -25,10 +35,21 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Decides each submission on what the store holds of its key, and answers those that leave nothing to commit.
-    /// What would add an entry takes a place of `room`; what replaces one needs none.
-    pub(crate) fn decide(submissions: Vec<Submission>, standings: Vec<Standing>, mut room: Room<'_>) -> Self {
-        let mut decided = Vec::with_capacity(submissions.len());
+    /// What would add an entry takes a place of `room`; what replaces one needs none. What is too much for one batch
+    /// goes back to the front of what is `waiting`.
+    pub(crate) fn decide(
+        submissions: Vec<Submission>,
+        standings: Vec<Standing>,
+        mut room: Room<'_>,
+        waiting: &mut VecDeque<Submission>,
+    ) -> Self {
+        let mut decided: Vec<(Submission, Decision)> = Vec::with_capacity(submissions.len());
+        let (mut bytes, mut later) = (0, Vec::new());
         for (submission, standing) in submissions.into_iter().zip(standings) {
+            if bytes >= BYTES {
+                later.push(submission);
+                continue;
+            }
             let decision = decide(&submission, standing).and_then(|decision| {
                 if decision.mutation.kind == Kind::Register {
                     room.take(&submission.key.service).map_err(Outcome::Full)?;
@@ -36,10 +57,14 @@ impl Batch {
                 Ok(decision)
             });
             match decision {
-                Ok(decision) => decided.push((submission, decision)),
+                Ok(decision) => {
+                    bytes += decision.mutation.body.record.bytes();
+                    decided.push((submission, decision));
+                }
                 Err(outcome) => answer(submission, outcome),
             }
         }
+        later.into_iter().rev().for_each(|submission| waiting.push_front(submission));
         Self { decided, conflicts: Vec::new() }
     }
 
@@ -91,6 +116,14 @@ impl Batch {
     pub(crate) fn into_submissions(self) -> Vec<Submission> {
         let decided = self.decided.into_iter().map(|(submission, _)| submission);
         self.conflicts.into_iter().chain(decided).collect()
+    }
+}
+
+/// Takes what has arrived, as much of it as is looked through.
+pub(super) fn gather(waiting: &mut VecDeque<Submission>, arrived: &mut mpsc::Receiver<Submission>) {
+    while waiting.len() < WAITING {
+        let Ok(submission) = arrived.try_recv() else { return };
+        waiting.push_back(submission);
     }
 }
 

@@ -5,7 +5,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     Flush,
-    batch::{ATTEMPTS, BATCH, Batch, answer, take_batch},
+    batch::{ATTEMPTS, Batch, answer, gather, take_batch},
     decide::decide,
 };
 use crate::{
@@ -34,25 +34,21 @@ pub(super) async fn run(
             let Some(first) = first else { return };
             waiting.push_back(first);
         }
-        while waiting.len() < BATCH {
-            let Ok(submission) = submissions.try_recv() else {
-                break;
-            };
-            waiting.push_back(submission);
-        }
+        gather(&mut waiting, &mut submissions);
         let batch = take_batch(&mut waiting);
         flush.metrics.commit_batch(batch.len());
-        commit(&flush, batch).await;
+        commit(&flush, batch, &mut waiting).await;
     }
 }
 
-/// Decides, commits, applies and answers a batch. What conflicts with another node's change is decided anew.
-async fn commit(flush: &Flush, mut batch: Vec<Submission>) {
+/// Decides, commits, applies and answers a batch. What conflicts with another node's change is decided anew; what is too
+/// much for one batch goes back to what is `waiting`.
+async fn commit(flush: &Flush, mut batch: Vec<Submission>, waiting: &mut VecDeque<Submission>) {
     for _ in 0..ATTEMPTS {
         if batch.is_empty() {
             return;
         }
-        match attempt(flush, batch).await {
+        match attempt(flush, batch, waiting).await {
             Ok(conflicts) => batch = conflicts,
             Err(()) => return,
         }
@@ -64,12 +60,16 @@ async fn commit(flush: &Flush, mut batch: Vec<Submission>) {
 }
 
 /// Returns the submissions that conflicted. `Err`: the store did not take the batch, and all were answered.
-async fn attempt(flush: &Flush, submissions: Vec<Submission>) -> Result<Vec<Submission>, ()> {
+async fn attempt(
+    flush: &Flush,
+    submissions: Vec<Submission>,
+    waiting: &mut VecDeque<Submission>,
+) -> Result<Vec<Submission>, ()> {
     let keys: Vec<Key> = submissions.iter().map(|submission| submission.key.clone()).collect();
     let read = flush.store.read(&keys).await;
     flush.metrics.store_call("standings", read.is_ok());
     let mut batch = match read {
-        Ok(standings) => Batch::decide(submissions, standings, flush.leases.room()),
+        Ok(standings) => Batch::decide(submissions, standings, flush.leases.room(), waiting),
         Err(error) => return refuse(submissions, &error),
     };
     loop {

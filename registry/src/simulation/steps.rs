@@ -306,7 +306,7 @@ impl World {
         let node = &mut self.nodes[number];
         match (std::mem::replace(&mut node.commit, Commit::Idle), response) {
             (Commit::Reading { submissions, attempts }, Response::Standings(standings)) => {
-                let batch = Batch::decide(submissions, standings, node.leases.room());
+                let batch = Batch::decide(submissions, standings, node.leases.room(), &mut node.waiting);
                 self.commit_batch(number, batch, attempts);
             }
             (Commit::Reading { submissions, .. }, _) => self.refuse_batch(number, submissions),

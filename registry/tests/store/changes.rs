@@ -241,6 +241,20 @@ pub(crate) async fn the_largest_batch(place: Place) {
     assert_eq!(head(store).await, 1024);
 }
 
+pub(crate) async fn a_large_batch_of_large_entries(place: Place) {
+    let store = &place.store;
+    let large = |n: usize| {
+        let mut record = record(&format!("s{}/i{n}", n % 7));
+        for key in 0..32 {
+            record.metadata.insert(&format!("k{key}"), &"\u{1f980}".repeat(256)).unwrap();
+        }
+        mutation(Kind::Register, record, None)
+    };
+    // About as many as flush puts into one.
+    let batch: Vec<Mutation> = (0..33).map(large).collect();
+    assert_eq!(commit(store, &batch).await.len(), 33);
+}
+
 pub(crate) async fn revisions_are_gapless_under_many_committers(place: Place) {
     let store = Arc::new(place.store);
     let committers = (0..8).map(|committer| {

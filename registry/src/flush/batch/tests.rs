@@ -51,6 +51,60 @@ fn a_batch_is_bounded() {
     drop(waiters);
 }
 
+#[test]
+fn many_changes_of_one_key_keep_no_other_waiting() {
+    let (submit, mut arrived) = mpsc::channel(4 * BATCH);
+    let mut waiters = Vec::new();
+    for name in std::iter::repeat_n("x", 3 * BATCH).chain(["y"]) {
+        let (submission, waiter) = submission(name);
+        submit.try_send(submission).unwrap();
+        waiters.push(waiter);
+    }
+    let mut waiting = VecDeque::new();
+    gather(&mut waiting, &mut arrived);
+    assert_eq!(instances(&take_batch(&mut waiting)), ["x", "y"]);
+}
+
+#[test]
+fn a_batch_of_large_entries_ends_early_and_the_rest_comes_first_in_the_next() {
+    let (look, _looks) = Looks::new();
+    let (submit, _submissions) = mpsc::channel(1);
+    let sight = Sight::continuous(std::time::Duration::from_secs(1));
+    let bounds = Bounds::none();
+    let leases = Leases::new(sight, look, submit, registry_wire::Ttl::default(), bounds);
+    let names: Vec<String> = (0..BATCH).map(|number| format!("x{number}")).collect();
+    let (submissions, waiters): (Vec<_>, Vec<_>) = names
+        .iter()
+        .map(|name| {
+            let (submission, outcome) = submission(name);
+            (
+                Submission {
+                    write: Write::Drain { session: None, reason: registry_wire::Reason::default() },
+                    ..submission
+                },
+                outcome,
+            )
+        })
+        .unzip();
+    let standing = |name: &String| {
+        let mut stored = stored(None);
+        stored.record.instance_id = name.parse().unwrap();
+        for key in 0..32 {
+            stored.record.metadata.insert(&format!("k{key}"), &"\u{1f980}".repeat(256)).unwrap();
+        }
+        Standing { entry: Some(stored), ..Standing::default() }
+    };
+    let mut waiting = VecDeque::from([submission("last").0]);
+    let standings = names.iter().map(standing).collect();
+    let taken = Batch::decide(submissions, standings, leases.room(), &mut waiting).into_submissions();
+    assert!((BYTES / 40_000..=BYTES / 30_000).contains(&taken.len()), "{}", taken.len());
+    let waiting: Vec<Submission> = waiting.into();
+    let order: Vec<&str> = instances(&taken).into_iter().chain(instances(&waiting)).collect();
+    let expected: Vec<&str> = names.iter().map(String::as_str).chain(["last"]).collect();
+    assert_eq!(order, expected);
+    drop(waiters);
+}
+
 /// Many registrations wait for one commit, and none of them is counted yet when the next is decided.
 #[test]
 fn a_batch_fills_a_cap_to_its_last_place_and_replaces_what_is_there() {
@@ -76,7 +130,9 @@ fn a_batch_fills_a_cap_to_its_last_place_and_replaces_what_is_there() {
         });
         Standing { entry, ..Standing::default() }
     });
-    let batch = Batch::decide(submissions, standings.collect(), leases.room());
+    let mut waiting = VecDeque::new();
+    let batch = Batch::decide(submissions, standings.collect(), leases.room(), &mut waiting);
+    assert!(waiting.is_empty());
     let taken = batch.into_submissions();
     assert_eq!(instances(&taken), ["a", "b", "there", "c", "also-there"]);
     let mut refused = Vec::new();
