@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::packed::Texts;
 pub use self::{
     held::{Entry, Life},
-    packed::{Packed, push_quoted},
+    packed::{Packed, Pair, push_quoted},
 };
 
 /// How long a session that has ended is remembered.

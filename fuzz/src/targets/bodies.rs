@@ -1,6 +1,6 @@
 //! Request bodies, of both dialects.
 
-use registry::entry::{Key, Packed, Record};
+use registry::entry::{Key, Packed, Pair, Record};
 use registry_wire::{
     BodyError, Metadata, limits,
     request::{Drain, FlatHeartbeat, FlatRegister, Heartbeat, Register},
@@ -94,8 +94,8 @@ fn is_stored_as_it_was(register: Register) {
     let packed = Packed::from(&record);
     assert_eq!(packed.record(), record);
     for (name, value) in record.metadata.iter() {
-        assert!(packed.says(name, value), "{name}={value}");
-        assert!(!packed.says(name, &format!("{value}x")), "{name}={value}");
+        assert!(packed.says(&Pair::new(name, value)), "{name}={value}");
+        assert!(!packed.says(&Pair::new(name, &format!("{value}x"))), "{name}={value}");
     }
     let written = serde_json::to_string(&record).expect("our own types can be written");
     let read: Record = serde_json::from_str(&written).expect("what was written");

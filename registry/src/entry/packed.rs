@@ -55,6 +55,21 @@ const CACHE_LINE: usize = 64;
 
 const INSTANCE: &str = "\",\"instance_id\":\"";
 
+/// A key and a value as the text of metadata has them.
+#[derive(Debug)]
+pub struct Pair(String);
+
+impl Pair {
+    /// Of this key and value.
+    pub fn new(key: &str, value: &str) -> Self {
+        let mut pair = String::with_capacity(key.len() + value.len() + 6);
+        push_quoted(&mut pair, key);
+        pair.push(':');
+        push_quoted(&mut pair, value);
+        Self(pair)
+    }
+}
+
 impl Packed {
     /// `None`: a text is longer than any that is in order.
     pub(crate) fn new(
@@ -187,13 +202,9 @@ impl Packed {
     }
 
     /// Whether its metadata say this of it.
-    pub fn says(&self, key: &str, value: &str) -> bool {
-        let mut pair = String::with_capacity(key.len() + value.len() + 6);
-        push_quoted(&mut pair, key);
-        pair.push(':');
-        push_quoted(&mut pair, value);
+    pub fn says(&self, pair: &Pair) -> bool {
         // A quotation mark within a text has a backslash before it, so that only a pair looks like one.
-        self.text[self.metadata as usize..self.json()].contains(&pair)
+        self.text[self.metadata as usize..self.json()].contains(&pair.0)
     }
 
     /// The record again. It costs much more than what the other methods give.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::{self, Moment},
-    entry::{Key, expiry_reason},
+    entry::{Key, Pair, expiry_reason},
     seeded::{Bug, seeded},
     view::{Entry, ReadAt, Service, write_instance},
 };
@@ -238,10 +238,13 @@ pub(super) async fn instance(
 struct Filter {
     service: Option<ServiceName>,
     status: Option<Status>,
-    metadata: Vec<(String, String)>,
+    metadata: Vec<Pair>,
     after: Option<Key>,
     limit: usize,
 }
+
+/// Pairs of metadata that one call may ask for.
+const PAIRS: usize = limits::METADATA_KEYS_MAX;
 
 impl Filter {
     fn parse(query: &Query) -> Result<Self, FieldError> {
@@ -251,13 +254,16 @@ impl Filter {
             });
             parts.ok_or_else(|| FieldError::new("after", "must be the 'next' of an earlier page"))
         });
+        // No entry has more pairs, and each costs a search in every entry.
+        let metadata: Vec<Pair> =
+            query.prefixed("meta.").map(|(key, value)| Pair::new(key, value)).take(PAIRS + 1).collect();
+        if metadata.len() > PAIRS {
+            return Err(FieldError::new("meta", format!("may stand at most {PAIRS} times")));
+        }
         Ok(Self {
             service: query.parse("service")?,
             status: query.parse("status")?,
-            metadata: query
-                .prefixed("meta.")
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
+            metadata,
             after: after.transpose()?,
             limit: query.limit(limits::PAGE_DEFAULT, Some(limits::PAGE_MAX))?,
         })
@@ -265,7 +271,7 @@ impl Filter {
 
     fn takes(&self, entry: &Entry) -> bool {
         self.status.is_none_or(|status| status == entry.record.status)
-            && self.metadata.iter().all(|(key, value)| entry.record.says(key, value))
+            && self.metadata.iter().all(|pair| entry.record.says(pair))
     }
 }
 

@@ -43,6 +43,11 @@ impl Revoked {
         self.0.contains(id)
     }
 
+    /// How many of these a later list lacks.
+    pub fn gone_from(&self, later: &Self) -> usize {
+        self.0.difference(&later.0).count()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -307,6 +307,13 @@ fn a_bad_new_file_changes_nothing() {
 }
 
 #[test]
+fn ids_that_a_later_list_lacks_are_told() {
+    let list = |text| Revoked::parse(std::path::Path::new("revoked"), text).unwrap();
+    assert_eq!(list("a\nb\nc\n").gone_from(&list("b\nd\n")), 2);
+    assert_eq!(list("a\n").gone_from(&list("b\na\n")), 0);
+}
+
+#[test]
 fn a_revoked_token_counts_no_more_although_it_is_known() {
     let files = Files::new(OLD);
     let verifier = files.verifier();

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Claims, KeyError, Keys, Revoked, Word, keys::read};
 use crate::files::{Source, Text, Watched};
@@ -158,6 +158,13 @@ impl Verifier {
         }
         if let Some(revoked) = &revoked {
             info!(revoked = revoked.len(), "the list of revoked tokens was read again");
+            let again = old.revoked.gone_from(revoked);
+            if again > 0 {
+                warn!(
+                    tokens = again,
+                    "ids are no longer in the list of revoked tokens, and their tokens count again; was it cut off?"
+                );
+            }
         }
         if keys.is_some() || revoked.is_some() {
             let keys = keys.map_or_else(|| Arc::clone(&old.keys), Arc::new);

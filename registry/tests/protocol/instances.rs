@@ -128,4 +128,8 @@ async fn bad_queries_are_422(store: Store) {
     ] {
         node.get(&format!("/instances?{query}")).await.blames(ProblemType::Invalid, field);
     }
+    // As many pairs as an entry may have.
+    let pairs = |count| format!("/instances?{}", "meta.v=1&".repeat(count));
+    node.get(&pairs(32)).await.ok();
+    node.get(&pairs(33)).await.blames(ProblemType::Invalid, "meta");
 }

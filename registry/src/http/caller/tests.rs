@@ -27,6 +27,17 @@ fn the_last_address_that_is_no_trusted_proxy_is_the_client() {
 }
 
 #[test]
+fn a_port_behind_an_address_is_no_part_of_it() {
+    for (hop, address) in [
+        ("198.51.100.7:40312", "198.51.100.7"),
+        ("[2001:db8::1]:40312", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+    ] {
+        assert_eq!(client_of("10.1.2.3", &[hop]), address);
+    }
+}
+
+#[test]
 fn what_is_no_address_ends_the_search() {
     assert_eq!(client_of("10.1.2.3", &["198.51.100.7, unknown"]), "10.1.2.3");
     assert_eq!(client_of("10.1.2.3", &[]), "10.1.2.3");

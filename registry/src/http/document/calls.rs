@@ -239,6 +239,7 @@ fn read(name: &str) -> Option<Call> {
                 "schema": {
                     "type": "object",
                     "propertyNames": {"pattern": "^meta\\."},
+                    "maxProperties": limits::METADATA_KEYS_MAX,
                     "additionalProperties": {"type": "string"}
                 }
             }),
