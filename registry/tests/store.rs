@@ -51,6 +51,7 @@ conformance! {
         a_conflict_writes_nothing
         an_ended_session_may_not_be_named
         ended_sessions_are_remembered_by_key
+        of_one_key_as_many_ended_sessions_are_kept_as_a_node_remembers
         an_operators_drain_is_no_beat
         a_batch_is_answered_in_its_order
         the_largest_batch

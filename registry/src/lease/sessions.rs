@@ -7,7 +7,7 @@ use crate::{
     entry::{ENDED_SESSION_MEMORY, Key, Packed},
 };
 
-/// Ended sessions kept for one key; older ones are forgotten first.
+/// Ended sessions kept for one key, here and in both stores' SQL; older ones are forgotten first.
 pub(super) const ENDED_SESSIONS_MAX: usize = 64;
 
 /// Keys without a lease whose ended sessions are kept; the oldest are forgotten first.

@@ -28,6 +28,10 @@ pub const CALL_DEADLINE: Duration = Duration::from_millis(600);
 /// How long a removed entry is remembered, for the answer that says why it is gone.
 pub const GONE_MEMORY: Duration = Duration::from_hours(24);
 
+/// How many ended sessions are loaded at start, those that ended last. A registration by an older one is refused all the
+/// same: that is decided in the store.
+pub const ENDED_SESSIONS_LOADED: i64 = 1_000_000;
+
 /// How many removed entries are remembered.
 pub const GONE_MAX: usize = 10_000;
 

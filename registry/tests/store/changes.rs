@@ -172,6 +172,29 @@ pub(crate) async fn ended_sessions_are_remembered_by_key(place: Place) {
     assert_eq!(of("a/2").ended_sessions, []);
 }
 
+pub(crate) async fn of_one_key_as_many_ended_sessions_are_kept_as_a_node_remembers(place: Place) {
+    let store = &place.store;
+    commit(store, &[register("a/1"), register("a/2")]).await;
+    commit_one(store, ending("other", mutation(Kind::Replace, record("a/2"), Some(2)))).await;
+    for number in 0..70 {
+        let expected = entry(store, "a/1").await.revision;
+        let next = mutation(Kind::Replace, record("a/1"), Some(expected));
+        commit_one(store, ending(&format!("s{number}"), next)).await;
+    }
+    let ended = standing(store, "a/1").await.ended_sessions;
+    let newest: Vec<String> = (6..70).map(|number| format!("s{number}")).collect();
+    assert_eq!(ended.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), newest);
+    assert_eq!(standing(store, "a/2").await.ended_sessions.len(), 1);
+    // One that is forgotten may be named again, as after an hour.
+    let expected = entry(store, "a/1").await.revision;
+    let named = |session: &str| Mutation {
+        named_session: Some(session.parse().unwrap()),
+        ..mutation(Kind::Replace, record("a/1"), Some(expected))
+    };
+    assert_eq!(store.commit(&[named("s6")]).await.unwrap(), Committed::Conflict(vec![0]));
+    commit_one(store, named("s5")).await;
+}
+
 pub(crate) async fn an_operators_drain_is_no_beat(place: Place) {
     let store = &place.store;
     let id = commit_one(store, register("a/1")).await.id;

@@ -12,8 +12,8 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    CALL_DEADLINE, ENDED_SESSION_MEMORY, Pass, Postgres, StoreError, change_columns, entry_columns, error,
-    limit,
+    CALL_DEADLINE, ENDED_SESSION_MEMORY, ENDED_SESSIONS_LOADED, Pass, Postgres, StoreError, change_columns,
+    entry_columns, error, limit,
 };
 use crate::{
     entry::{Key, Revision, Tag},
@@ -81,10 +81,13 @@ async fn load(connection: &mut PgConnection) -> Result<Loaded, StoreError> {
 
     let mut ended = Ended::new();
     let sessions = sqlx::query(
-        "SELECT service, instance, session FROM ended_sessions \
-         WHERE at > clock_timestamp() - make_interval(secs => $1) ORDER BY at, session",
+        "SELECT service, instance, session FROM ( \
+            SELECT service, instance, session, at FROM ended_sessions \
+            WHERE at > clock_timestamp() - make_interval(secs => $1) ORDER BY at DESC LIMIT $2) e \
+         ORDER BY at, session",
     );
-    each(&mut snapshot, sessions.bind(ENDED_SESSION_MEMORY.as_secs_f64()), |row| {
+    let sessions = sessions.bind(ENDED_SESSION_MEMORY.as_secs_f64()).bind(ENDED_SESSIONS_LOADED);
+    each(&mut snapshot, sessions, |row| {
         let (service, instance, session): (String, String, String) = decode(row)?;
         if let (Ok(service), Ok(instance), Ok(session)) = (service.parse(), instance.parse(), session.parse())
         {

@@ -28,8 +28,8 @@ use tokio::{sync::watch, time::timeout};
 
 use self::pool::Pool;
 use super::{
-    BeatRow, BeatsWritten, CALL_DEADLINE, Committed, ENDED_SESSION_MEMORY, Hosts, Keep, LogPage, Mutation,
-    Slice, Standing, Store, StoreError, WRITER_MEMORY, Writer,
+    BeatRow, BeatsWritten, CALL_DEADLINE, Committed, ENDED_SESSION_MEMORY, ENDED_SESSIONS_LOADED, Hosts,
+    Keep, LogPage, Mutation, Slice, Standing, Store, StoreError, WRITER_MEMORY, Writer,
     batch::{self, Written},
     breaker::{Breaker, Pass, Verdict},
     rows::{self, ChangeRow, EntryRow, entry_columns},

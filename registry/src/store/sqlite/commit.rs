@@ -166,7 +166,7 @@ async fn write(
 }
 
 /// Of ?1 the rows, ?2 the time, ?3 the tag, each takes what it needs.
-const WRITES: [&str; 6] = [
+const WRITES: [&str; 7] = [
     "DELETE FROM leases WHERE id IN \
         (SELECT r.value->>'$.id' FROM json_each(?1) r WHERE r.value->>'$.item.removes')",
     "DELETE FROM instances WHERE id IN \
@@ -199,6 +199,15 @@ const WRITES: [&str; 6] = [
         r.value->>'$.item.body.ended_session', ?2 \
      FROM json_each(?1) r WHERE r.value->>'$.item.body.ended_session' IS NOT NULL \
      ON CONFLICT (service, instance, session) DO UPDATE SET at = excluded.at",
+    // No more of one key than a node remembers: they are read with every change of it.
+    "WITH key AS MATERIALIZED ( \
+        SELECT r.value->>'$.item.body.service_name' AS service, r.value->>'$.item.body.instance_id' AS instance, \
+            (SELECT o.at FROM ended_sessions o WHERE o.service = r.value->>'$.item.body.service_name' \
+                AND o.instance = r.value->>'$.item.body.instance_id' ORDER BY o.at DESC LIMIT 1 OFFSET 63) AS oldest \
+        FROM json_each(?1) r WHERE r.value->>'$.item.body.ended_session' IS NOT NULL) \
+     DELETE FROM ended_sessions WHERE (service, instance, session) IN ( \
+        SELECT e.service, e.instance, e.session FROM key \
+        JOIN ended_sessions e ON e.service = key.service AND e.instance = key.instance AND e.at < key.oldest)",
 ];
 
 pub(super) async fn beats(

@@ -10,7 +10,8 @@ use super::{StoreError, error, rows};
 use crate::{
     entry::{Change, EntryId, Key, Revision, Tag},
     store::{
-        ENDED_SESSION_MEMORY, GONE_MAX, GONE_MEMORY, Loaded, LoadedEntry, LogPage, Standing,
+        ENDED_SESSION_MEMORY, ENDED_SESSIONS_LOADED, GONE_MAX, GONE_MEMORY, Loaded, LoadedEntry, LogPage,
+        Standing,
         rows::{ChangeRow, EntryRow, entry_columns},
     },
 };
@@ -127,10 +128,13 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Loaded, St
 
     let mut ended: HashMap<Key, Vec<Session>> = HashMap::new();
     let sessions: Vec<(String, String, String)> = sqlx::query_as(
-        "SELECT service, instance, session FROM ended_sessions WHERE at > unixepoch('subsec') - ?1 \
+        "SELECT service, instance, session FROM ( \
+            SELECT service, instance, session, at FROM ended_sessions \
+            WHERE at > unixepoch('subsec') - ?1 ORDER BY at DESC LIMIT ?2) \
          ORDER BY at, session",
     )
     .bind(ENDED_SESSION_MEMORY.as_secs_f64())
+    .bind(ENDED_SESSIONS_LOADED)
     .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
