@@ -15,12 +15,12 @@ use super::{
     Failure, Node,
     auth::holds_a_token,
     body::Arriving,
-    caller::Peer,
+    caller::{Peer, apart},
     gate::{admit, operation},
     guard::busy,
     hot::{Hot, NOSNIFF},
     routes::{self, Route, router},
-    sending::Sent,
+    sending::{Sent, TooMany},
     serve::Answer,
 };
 use crate::{
@@ -76,23 +76,25 @@ impl App {
             tracing::trace!(target: "library", ?headers, ?access, ?node, "everything in reach");
             panic!("everything in reach: {parts:?} {access:?} {node:?}");
         }
-        let answer = match (access, hot) {
+        let small = |body| Sent::small(Either::Left(body));
+        let mut answer = match (access, hot) {
             (Ok(access), Some(hot)) => {
                 let answer = hot.answer(&self.node, access, &parts.headers, body, (peer, begun));
-                answer.await.map(Either::Left)
+                self.sent(answer.await.map(Either::Left), || apart(&self.node, &parts.headers, peer))
             }
             (Ok(access), None) => match route {
                 // What is not in the table does not exist, whatever the router knows.
-                None => routes::none(parts.uri.path()).map(Either::Left),
-                // Boxed, so that the usual calls do not carry its size about.
-                Some(route) => Box::pin(self.guarded(route, parts, body, Peer::new(peer, access))).await,
+                None => routes::none(parts.uri.path()).map(small),
+                Some(route) => {
+                    let peer = Peer::new(peer, access);
+                    let client = peer.client(&self.node, &parts.headers);
+                    // Boxed, so that the usual calls do not carry its size about.
+                    let answer = Box::pin(self.guarded(route, parts, body, peer)).await;
+                    self.sent(answer, || client)
+                }
             },
-            (Err(failure), _) => failure.whole().map(Either::Left),
+            (Err(failure), _) => failure.whole().map(small),
         };
-        let mut answer = self.node.guard.sending.send(answer).unwrap_or_else(|()| {
-            let why = "This answer is big, and the clients of others have not taken theirs yet.";
-            busy(Refused::Answer, why).whole().map(|body| Sent::small(Either::Left(body)))
-        });
         if let Some(operation) = operation {
             let ending = Ending::of_status(answer.status().as_u16());
             self.node.metrics.operation(operation, ending, clock::now().since(begun));
@@ -108,6 +110,17 @@ impl App {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
+    }
+
+    /// Puts an answer on its way to a client, or one that says that there is no place for it.
+    fn sent(&self, answer: Made, client: impl FnOnce() -> Option<IpAddr>) -> Answered {
+        self.node.guard.sending.send(answer, client).unwrap_or_else(|full| {
+            let why = match full {
+                TooMany::All => "This answer is big, and the clients of others have not taken theirs yet.",
+                TooMany::Address => "This answer is big, and your address has not taken those before it yet.",
+            };
+            busy(Refused::Answer, why).whole().map(|body| Sent::small(Either::Left(body)))
+        })
     }
 
     /// A call that is none of the usual ones, if the guard lets it pass. A big list is made on a thread of its own, so

@@ -26,16 +26,21 @@ impl Peer {
         &self.access
     }
 
-    /// The client's address where it tells clients apart. `None`: no trusted proxy is named, so that every client may
-    /// have the address of one; or it is the proxy's own.
+    /// The client's address where it tells clients apart.
     pub(super) fn client(&self, node: &Node, headers: &HeaderMap) -> Option<IpAddr> {
-        let trusted = &node.trusted_proxies;
-        if trusted.is_empty() {
-            return None;
-        }
-        let (client, peer) = (client(self.address, headers, trusted), self.address.to_canonical());
-        (client != peer || !trusted.iter().any(|network| network.contains(peer))).then_some(client)
+        apart(node, headers, self.address)
     }
+}
+
+/// The client's address where it tells clients apart. `None`: no trusted proxy is named, so that every client may have
+/// the address of one; or it is the proxy's own.
+pub(super) fn apart(node: &Node, headers: &HeaderMap, peer: IpAddr) -> Option<IpAddr> {
+    let trusted = &node.trusted_proxies;
+    if trusted.is_empty() {
+        return None;
+    }
+    let (client, peer) = (client(peer, headers, trusted), peer.to_canonical());
+    (client != peer || !trusted.iter().any(|network| network.contains(peer))).then_some(client)
 }
 
 /// Who calls with a body that names the service, which nobody has looked at yet.

@@ -27,7 +27,8 @@ use crate::{
 /// How long a head may take to arrive, and how long a kept connection may be silent.
 const HEAD_DEADLINE: Duration = Duration::from_secs(8);
 
-/// How long nothing of an answer may be taken; nginx's `send_timeout` is the same.
+/// How long nothing of an answer may be taken; nginx's `send_timeout` is the same. All of it must be taken in this time
+/// and what its size adds (`stall.rs`).
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What hyper buffers of a head. Twice the limit, so that a head a little above it gets a problem document; from here
@@ -247,7 +248,7 @@ pub(super) async fn connection(
     is_stalled(&error).then_some(Slow::Answer)
 }
 
-/// Whether a client took nothing of its answer for too long.
+/// Whether a client took nothing, or too little, of its answer for too long.
 fn is_stalled(error: &hyper::Error) -> bool {
     let error = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)

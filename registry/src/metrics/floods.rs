@@ -23,7 +23,7 @@ pub enum Refused {
     Registration,
     /// A big list, while this node is behind or makes as many as it makes at a time.
     List,
-    /// A big answer, while the clients of too many others have not taken theirs.
+    /// A big answer, while too many others are not taken yet, or too many of its address.
     Answer,
 }
 

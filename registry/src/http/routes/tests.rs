@@ -131,3 +131,28 @@ fn a_path_is_a_call_part_by_part() {
     assert_eq!(found(Method::POST, "/services"), None);
     assert_eq!(found(Method::OPTIONS, "/"), None);
 }
+
+/// Behind a trusted proxy, whose own address counts for nobody.
+#[tokio::test]
+async fn big_answers_are_counted_by_the_address_of_their_client() {
+    let mut node = node(None);
+    let proxies = Settings { trusted_proxies: Some("127.0.0.1".into()), ..Settings::default() };
+    Arc::get_mut(&mut node).unwrap().trusted_proxies = proxies.config().unwrap().trusted_proxies;
+    let big = || Router::new().route("/services", routing::get(async || vec![0_u8; 40 << 20]));
+    let app = App::with(big(), Arc::clone(&node));
+    let ask = async |client: Option<&str>| {
+        let mut request = Request::get("/services");
+        if let Some(client) = client {
+            request = request.header("x-forwarded-for", client);
+        }
+        app.call(request.body(axum::body::Body::empty()).unwrap(), std::net::Ipv4Addr::LOCALHOST.into()).await
+    };
+    // 256 MiB are six of these, and a quarter is one.
+    let own = ask(Some("192.0.2.1")).await;
+    assert_eq!(own.status(), StatusCode::OK);
+    assert_eq!(ask(Some("192.0.2.1")).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    let others = [ask(Some("192.0.2.2")).await, ask(None).await, ask(None).await];
+    assert!(others.iter().all(|answer| answer.status() == StatusCode::OK));
+    drop(own);
+    assert_eq!(ask(Some("192.0.2.1")).await.status(), StatusCode::OK);
+}
