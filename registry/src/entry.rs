@@ -77,15 +77,24 @@ pub struct Record {
     pub observed_address: Option<String>,
 }
 
+/// About how many bytes of text a client says of an instance.
+pub fn text_bytes(
+    endpoint: &Endpoint,
+    health_endpoint: &HealthPath,
+    metadata: &Metadata,
+    output: Option<&Output>,
+) -> usize {
+    let metadata: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let output = output.map_or(0, |output| output.as_str().len());
+    endpoint.as_str().len() + health_endpoint.as_str().len() + metadata + output
+}
+
 impl Record {
     /// About how many bytes of text it holds.
     pub fn bytes(&self) -> usize {
-        let metadata: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let Self { endpoint, health_endpoint, metadata, output, .. } = self;
         let reason = |reason: &Option<Reason>| reason.as_ref().map_or(0, |reason| reason.as_str().len());
-        metadata
-            + self.endpoint.as_str().len()
-            + self.health_endpoint.as_str().len()
-            + self.output.as_ref().map_or(0, |output| output.as_str().len())
+        text_bytes(endpoint, health_endpoint, metadata, output.as_ref())
             + reason(&self.operator_drain)
             + reason(&self.session_drain)
     }

@@ -1,4 +1,4 @@
-//! What becomes of a batch of changes between the calls of the store: pure.
+//! What becomes of a batch of changes between the calls of the store: without I/O or a clock.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Changes committed in one transaction at the most: the revision lock is held for as long as their rows take.
-pub(super) const BATCH: usize = 512;
+const BATCH: usize = 512;
 
 /// Changes that are looked through for a batch at the most: many of one key wait for one another, and are not to keep
 /// the others waiting with them.

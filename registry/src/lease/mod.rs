@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     clock::Moment,
-    entry::{EntryId, Key, Record},
+    entry::{EntryId, Key, Record, text_bytes},
 };
 
 /// A registration with everything that the registry adds to what the client sent.
@@ -126,9 +126,7 @@ impl Write {
         match self {
             Self::Register(registration) => {
                 let Registration { endpoint, health_endpoint, metadata, output, .. } = registration.as_ref();
-                let metadata: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-                let output = output.as_ref().map_or(0, |output| output.as_str().len());
-                endpoint.as_str().len() + health_endpoint.as_str().len() + metadata + output
+                text_bytes(endpoint, health_endpoint, metadata, output.as_ref())
             }
             // At most a session and a reason.
             _ => 0,
